@@ -1,0 +1,9 @@
+/** For our own mistakes only: a false condition is a bug in Holdfast, never a user's error. */
+export function assert(condition: unknown, message: string): asserts condition {
+  if (!condition) throw new Error(`bug in holdfast: ${message}`)
+}
+
+/** The end of an exhaustive switch. */
+export function unreachable(value: never): never {
+  throw new Error(`bug in holdfast: unexpected ${JSON.stringify(value)}`)
+}

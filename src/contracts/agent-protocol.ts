@@ -1,0 +1,164 @@
+// What the agent and the control plane say to each other over the one WebSocket the agent opens (docs/models/link.md).
+// JSON text frames, one message each. The agent dials; control never does. Every message may be lost with the connection:
+// after a reconnect the agent says hello again, gets the whole desired set, and sends every observation not yet acknowledged.
+import { z } from 'zod'
+import { InstanceId, NodeId, OrgId } from './ids.ts'
+import { Attempt, CheckStanding, CloudInitStatus, Exit, HealthWord, LastError, Phase, PHASE_KINDS, type PhaseKind } from './phase.ts'
+import { InstanceSpec, RecoveryMode, Runtime } from './spec.ts'
+
+export const PROTOCOL_VERSION = 1
+export const LINK_PATH = '/v1/agent/link'
+export const LINK_MESSAGE_BYTES_MAX = 64 * 2 ** 20
+
+/** What the user wants of one instance. Written by control only; `generation` rises with every change and the agent refuses to go below. */
+export const Desired = z.object({
+  id: InstanceId,
+  orgId: OrgId,
+  name: z.string(),
+  generation: z.number(),
+  want: z.enum(['running', 'stopped', 'paused', 'deleted']),
+  spec: InstanceSpec,
+  labels: z.record(z.string(), z.string()),
+  recoveryMode: RecoveryMode.nullable(),
+  /** Each rises by one per request; the agent acts once when it sees a higher number than it last acted upon. */
+  restartSeq: z.number(),
+  recoverSeq: z.number(),
+  healSeq: z.number(),
+})
+export type Desired = z.infer<typeof Desired>
+
+export const Address = z.object({ name: z.string(), protocol: z.enum(['tcp', 'udp']), internal: z.number(), host: z.string(), port: z.number() })
+export type Address = z.infer<typeof Address>
+
+/** One step through the state machine, numbered per instance by the agent; control stores each exactly once, in order. */
+export const Transition = z.object({
+  seq: z.number(),
+  atMs: z.number(),
+  from: z.enum(PHASE_KINDS as [PhaseKind, ...PhaseKind[]]).nullable(),
+  to: Phase,
+  incarnation: z.number(),
+  exit: Exit.nullable(),
+})
+export type Transition = z.infer<typeof Transition>
+
+/** What the agent knows of one instance. Written by the agent only. */
+export const Observed = z.object({
+  id: InstanceId,
+  /** The desired generation that this observation answers. */
+  generation: z.number(),
+  /** The healSeq the agent has acted upon. */
+  healSeq: z.number(),
+  incarnation: z.number(),
+  phase: Phase,
+  health: HealthWord,
+  checks: z.array(CheckStanding),
+  addresses: z.array(Address),
+  pid: z.number().nullable(),
+  lastExit: Exit.nullable(),
+  attempts: z.array(Attempt),
+  cloudInit: CloudInitStatus.nullable(),
+  /** Things a user must see, such as `limits: not enforced here`. */
+  notes: z.array(z.string()),
+  transitions: z.array(Transition),
+})
+export type Observed = z.infer<typeof Observed>
+
+export const RuntimeStatus = z.object({
+  runtime: Runtime,
+  usable: z.boolean(),
+  version: z.string().nullable(),
+  /** Why it is not usable, and the command that fixes it. */
+  detail: z.string(),
+  fix: z.string().nullable(),
+  limits: z.enum(['cgroup-v2', 'cgroup-v1', 'engine', 'none']),
+})
+export type RuntimeStatus = z.infer<typeof RuntimeStatus>
+
+export const NodeFacts = z.object({
+  hostname: z.string(),
+  os: z.string(),
+  cores: z.number(),
+  memoryBytes: z.number(),
+  allocatableMemoryBytes: z.number(),
+  allocatableCpuMillis: z.number(),
+  labels: z.record(z.string(), z.string()),
+  runtimes: z.array(RuntimeStatus),
+  agentVersion: z.string(),
+})
+export type NodeFacts = z.infer<typeof NodeFacts>
+
+/** Ratios are 0..1. `pressure` names the dimensions now above their threshold (with hysteresis); new instances are refused. */
+export const NodeUsage = z.object({
+  atMs: z.number(),
+  cpuRatio: z.number(),
+  memoryRatio: z.number(),
+  diskRatio: z.number(),
+  reservedMemoryBytes: z.number(),
+  pressure: z.array(z.enum(['cpu', 'memory', 'disk'])),
+})
+export type NodeUsage = z.infer<typeof NodeUsage>
+
+export const AgentRequest = z.discriminatedUnion('op', [
+  z.object({
+    op: z.literal('logs'),
+    instanceId: InstanceId,
+    follow: z.boolean(),
+    tailLines: z.number().nullable(),
+    sinceMs: z.number().nullable(),
+    previous: z.boolean(),
+  }),
+  z.object({ op: z.literal('exec'), instanceId: InstanceId, command: z.array(z.string()), stdin: z.string().nullable(), timeoutMs: z.number(), user: z.string().nullable() }),
+  z.object({ op: z.literal('stats'), instanceId: InstanceId }),
+])
+export type AgentRequest = z.infer<typeof AgentRequest>
+
+/** `data` is base64. `stream` of a log chunk tells stdout from stderr. */
+export const ReplyChunk = z.object({ stream: z.enum(['stdout', 'stderr']), data: z.string(), atMs: z.number().nullable() })
+export type ReplyChunk = z.infer<typeof ReplyChunk>
+
+/** Figures of a running instance; null = this runtime cannot tell. */
+export const Stats = z.object({
+  atMs: z.number(),
+  cpuSeconds: z.number().nullable(),
+  cpuRatio: z.number().nullable(),
+  memoryBytes: z.number().nullable(),
+  memoryLimitBytes: z.number().nullable(),
+  networkReceivedBytes: z.number().nullable(),
+  networkSentBytes: z.number().nullable(),
+  diskReadBytes: z.number().nullable(),
+  diskWrittenBytes: z.number().nullable(),
+  processes: z.number().nullable(),
+})
+export type Stats = z.infer<typeof Stats>
+
+const WireFailure = LastError.omit({ atMs: true })
+
+export const FromAgent = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('hello'), protocol: z.number(), nodeId: NodeId, bootId: z.string(), facts: NodeFacts, usage: NodeUsage, instances: z.array(z.object({ id: InstanceId, generation: z.number() })) }),
+  z.object({ type: z.literal('observed'), items: z.array(Observed) }),
+  z.object({ type: z.literal('heartbeat'), usage: NodeUsage, facts: NodeFacts.nullable() }),
+  z.object({ type: z.literal('chunk'), requestId: z.string(), chunk: ReplyChunk }),
+  z.object({
+    type: z.literal('reply'),
+    requestId: z.string(),
+    error: WireFailure.nullable(),
+    exitCode: z.number().nullable(),
+    stats: Stats.nullable(),
+    /** Log bytes that bounded files had to drop, over the life of the streams shown. */
+    lostBytes: z.number().nullable(),
+  }),
+])
+export type FromAgent = z.infer<typeof FromAgent>
+
+export const FromControl = z.discriminatedUnion('type', [
+  /** The whole desired set of this node. An instance the agent has and this lacks is left alone and reported, never removed. */
+  z.object({ type: z.literal('welcome'), items: z.array(Desired), seen: z.array(z.object({ id: InstanceId, seq: z.number() })) }),
+  z.object({ type: z.literal('refused'), error: WireFailure }),
+  z.object({ type: z.literal('desired'), items: z.array(Desired) }),
+  /** Stored durably up to this transition. `deleted` instances may be forgotten. */
+  z.object({ type: z.literal('ack'), items: z.array(z.object({ id: InstanceId, seq: z.number() })) }),
+  z.object({ type: z.literal('request'), requestId: z.string(), request: AgentRequest }),
+  z.object({ type: z.literal('cancel'), requestId: z.string() }),
+])
+export type FromControl = z.infer<typeof FromControl>
+
