@@ -42,6 +42,7 @@ export const ERRORS = {
   invalid_config: row(500, 'never', 'The configuration is not valid.', 'Correct the named keys and start again.'),
   data_dir_in_use: row(409, 'later', 'Another holdfast runs on this data directory.', 'Use that one, stop it, or give another --data-dir.'),
   data_dir_unusable: row(500, 'later', 'The data directory cannot be used.', 'Make it writable for this user, or give another --data-dir.'),
+  cancelled: row(409, 'later', 'The operation was cancelled.', 'Nothing to do: a newer wish replaced it.'),
   shutting_down: row(503, 'soon', 'The process is shutting down.', 'Try again when it is back.'),
   internal: row(500, 'soon', 'Something unexpected went wrong in Holdfast.', 'Look for the request id in the log and report it with holdfast debug bundle.'),
   // Placement and admission
@@ -64,6 +65,7 @@ export const ERRORS = {
   // What happened to a workload
   memory_limit_exceeded: row(500, 'soon', 'memory limit exceeded', 'Raise --memory, or find what uses it.'),
   exited: row(500, 'soon', 'The workload ended by itself.', 'Read holdfast logs --previous.'),
+  one_shot_failed: row(500, 'never', 'The one-shot instance ended with an error.', 'Read holdfast logs, correct the cause, then holdfast restart.'),
   process_dead: row(500, 'soon', 'The process is gone.', 'Read holdfast logs --previous; it is restarted by its restart policy.'),
   socket_unreachable: row(500, 'soon', 'The control socket of the instance does not answer.', 'It is recovered by itself; holdfast history shows the attempts.'),
   health_check_failed: row(500, 'soon', 'The health check failed too often in a row.', 'Run the check by hand with holdfast exec; read holdfast logs.'),

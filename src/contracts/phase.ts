@@ -45,6 +45,9 @@ export const REASONS = [
   'node_lost',
   'recovery_off',
   'self_recovered',
+  'paused_outside', // somebody paused it with the runtime's own tools; left alone
+  'unhealthy_restart', // checks failed and allow_data_loss permits a restart
+  'runtime_unreachable', // the runtime does not answer; nothing is concluded from that
   'forced', // recover by hand
   'healer', // restart in place raised by the control plane
 ] as const

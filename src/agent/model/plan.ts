@@ -1,0 +1,99 @@
+// The words between the planner and the shells: what it is told (Facts), what it answers (Step).
+import type { ErrorCode, Failure } from '../../contracts/errors.ts'
+import type { InstanceId } from '../../contracts/ids.ts'
+import type { Exit, HealthWord, Reason } from '../../contracts/phase.ts'
+import type { RecoveryMode } from '../../contracts/spec.ts'
+import type { InstanceRecord } from './record.ts'
+
+/** A runtime object as the planner needs it. */
+export interface SeenObject {
+  readonly incarnation: number
+  readonly nonce: string
+  readonly state: 'created' | 'running' | 'paused' | 'dead'
+  readonly exit: Exit | null
+  readonly matches: boolean
+  readonly startedAtMs: number | null
+}
+
+/** `unknown`: the runtime did not answer, so nothing follows from it. `objects` empty: a healthy runtime says there are none. */
+export type SeenFact = { readonly kind: 'unknown' } | { readonly kind: 'known'; readonly objects: readonly SeenObject[] }
+
+export interface Verdict {
+  readonly health: HealthWord
+  /** Set when unhealthy: which evidence failed. */
+  readonly reason: 'health_check_failed' | 'socket_unreachable' | null
+  readonly detail: string
+  /** Start checks failed for good: the attempt is lost. */
+  readonly startFailed: boolean
+  /** The instance declares checks that must pass before it counts as verified. */
+  readonly gated: boolean
+}
+
+/** Compiled recovery settings in force for this instance. */
+export interface RecoveryPolicy {
+  readonly mode: RecoveryMode
+  readonly maxRetries: number
+  readonly backoff: { readonly baseMs: number; readonly factor: number; readonly maxMs: number }
+  readonly recoveryTimeoutMs: number
+  /** An incarnation that ran this long clears the count of failures. */
+  readonly stableAfterMs: number
+  /** Without checks an incarnation counts as verified after running this long. */
+  readonly verifyAfterMs: number
+  /** How long a quarantine lasts before one trial start. */
+  readonly cooldownMs: number
+  readonly allowDataLoss: boolean
+}
+
+export type Outcome = { readonly action: Action['kind']; readonly ok: true; readonly hostPorts?: readonly number[] } | { readonly action: Action['kind']; readonly ok: false; readonly failure: Failure }
+
+export interface Facts {
+  readonly nowMs: number
+  readonly seen: SeenFact
+  readonly verdict: Verdict
+  readonly policy: RecoveryPolicy
+  /** The result of the action the previous step asked for; given once. */
+  readonly outcome: Outcome | null
+  /** Uniform in [0, 1), for jitter. */
+  readonly fraction: number
+  /** The nonce of the next incarnation, should one begin. */
+  readonly freshNonce: string
+  /** The node is being shut down: everything is wished stopped, the desired state stays as it is. */
+  readonly shutdown: boolean
+}
+
+export interface ObjectRef {
+  readonly incarnation: number
+  readonly nonce: string
+}
+
+export type Action =
+  | { readonly kind: 'prepare'; readonly id: InstanceId }
+  | { readonly kind: 'start'; readonly id: InstanceId }
+  | { readonly kind: 'stop'; readonly id: InstanceId; readonly objects: readonly ObjectRef[] }
+  | { readonly kind: 'remove'; readonly id: InstanceId; readonly objects: readonly ObjectRef[] }
+  | { readonly kind: 'forget'; readonly id: InstanceId }
+  | { readonly kind: 'pause'; readonly id: InstanceId }
+  | { readonly kind: 'resume'; readonly id: InstanceId }
+
+export type EpisodeOutcome = 'success' | 'failure' | 'timeout' | 'cancelled' | 'self_recovered'
+
+/** What is worth a log line or a count; the shell turns each into exactly one of both. */
+export type Note =
+  | { readonly kind: 'orphaned'; readonly reason: Reason; readonly lastSeenMs: number; readonly maxRetries: number; readonly recovering: boolean }
+  | { readonly kind: 'attempting'; readonly attempt: number; readonly reason: Reason }
+  | { readonly kind: 'attempt_failed'; readonly attempt: number; readonly reason: Reason; readonly code: ErrorCode; readonly detail: string; readonly durationMs: number }
+  | { readonly kind: 'episode_ended'; readonly outcome: EpisodeOutcome; readonly reason: Reason; readonly attempts: number; readonly totalMs: number; readonly attemptMs: number; readonly code: ErrorCode | null }
+  | { readonly kind: 'crash_looping'; readonly failures: number; readonly detail: string }
+  | { readonly kind: 'quarantined'; readonly failures: number; readonly detail: string }
+  | { readonly kind: 'unhealthy'; readonly detail: string }
+  | { readonly kind: 'healthy_again'; readonly downtimeMs: number }
+  | { readonly kind: 'error'; readonly code: ErrorCode }
+
+export interface Step {
+  readonly record: InstanceRecord
+  readonly action: Action | null
+  /** Ask again at this time even if nothing happens; null = only when something happens. */
+  readonly wakeAtMs: number | null
+  readonly because: string
+  readonly notes: readonly Note[]
+}

@@ -1,0 +1,42 @@
+// Towards stopped or deleted: stop every living object of ours, then (for deleted) remove the objects and what is kept on disk.
+import type { Facts, Step } from '../model/plan.ts'
+import type { InstanceRecord } from '../model/record.ts'
+import { common, currentExit, endEpisode, lastError, move, step } from './moves.ts'
+
+const RETRY_EFFECT_MS = 5000
+
+export function planGone(record: InstanceRecord, facts: Facts, then: 'stopped' | 'deleted'): Step {
+  const { phase } = record
+  const { id } = record.desired
+  if (phase.kind === 'deleted') return step(record, 'deleted is the end')
+  if (phase.kind === then) return planStillGone(record, facts)
+  if (phase.kind !== 'stopping' || phase.then !== then) {
+    const { record: closed, notes } = endEpisode(record, facts, 'cancelled')
+    return step(move(closed, { kind: 'stopping', ...common(closed, facts, 'requested', null), then }), `wished ${then}`, { notes })
+  }
+  const { outcome, seen, nowMs } = facts
+  if (outcome && !outcome.ok && outcome.failure.code !== 'cancelled')
+    return step(move(record, { ...phase, lastError: lastError(outcome.failure, nowMs) }), `${outcome.action} failed`, { wakeAtMs: nowMs + RETRY_EFFECT_MS, notes: [{ kind: 'error', code: outcome.failure.code }] })
+  if (outcome?.action === 'forget') return step(move(record, { kind: 'deleted', ...common(record, facts, 'requested', null) }), 'nothing is left')
+  // An agent that never started it owes the runtime nothing, whether that answers or not.
+  if (seen.kind === 'unknown' && record.incarnation > 0) return step(record, 'the runtime does not answer', { wakeAtMs: nowMs + RETRY_EFFECT_MS })
+  const ours = seen.kind === 'unknown' ? [] : seen.objects.filter((object) => object.matches)
+  const alive = ours.filter((object) => object.state === 'running' || object.state === 'paused')
+  if (alive.length > 0) return step(record, 'stop', { action: { kind: 'stop', id, objects: alive } })
+  const exit = currentExit(record, facts)
+  if (then === 'stopped') {
+    const gone = { ...record, lastExit: exit, failures: 0, verified: false }
+    return step(move(gone, { kind: 'stopped', ...common(gone, facts, 'requested', null), exit }), 'nothing of it runs')
+  }
+  if (ours.length > 0) return step(record, 'remove', { action: { kind: 'remove', id, objects: ours } })
+  return step({ ...record, lastExit: exit }, 'forget', { action: { kind: 'forget', id } })
+}
+
+/** Stopped, but something of ours runs: a start that was under way, or somebody's own doing. It is wished stopped, so stop it. */
+function planStillGone(record: InstanceRecord, facts: Facts): Step {
+  if (facts.seen.kind === 'unknown' || record.phase.kind !== 'stopped') return step(record, 'as wished')
+  if (facts.outcome && !facts.outcome.ok) return step(record, 'the stop failed', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS, notes: [{ kind: 'error', code: facts.outcome.failure.code }] })
+  const alive = facts.seen.objects.filter((object) => object.matches && (object.state === 'running' || object.state === 'paused'))
+  if (alive.length === 0) return step(record, 'as wished')
+  return step(record, 'something of it runs although it is wished stopped', { action: { kind: 'stop', id: record.desired.id, objects: alive } })
+}

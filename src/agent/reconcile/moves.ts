@@ -1,0 +1,102 @@
+// Small builders the planner is made of: each takes a record and gives the next one. No clock, no randomness.
+import type { Action, Facts, Note, Step } from '../model/plan.ts'
+import { ATTEMPTS_KEPT, type InstanceRecord } from '../model/record.ts'
+import { fingerprint } from '../../base/hash.ts'
+import type { Failure } from '../../contracts/errors.ts'
+import type { Attempt, Exit, LastError, Phase, Reason } from '../../contracts/phase.ts'
+
+export const step = (record: InstanceRecord, because: string, rest: { action?: Action | null; wakeAtMs?: number | null; notes?: readonly Note[] } = {}): Step => ({
+  record,
+  because,
+  action: rest.action ?? null,
+  wakeAtMs: rest.wakeAtMs ?? null,
+  notes: rest.notes ?? [],
+})
+
+export const lastError = (failure: Failure, nowMs: number): LastError => ({
+  code: failure.code,
+  detail: failure.detail,
+  atMs: nowMs,
+  ...(failure.fields && { fields: Object.fromEntries(Object.entries(failure.fields).map(([key, value]) => [key, typeof value === 'object' ? [...value] : value])) }),
+})
+
+type Common = { reason: Reason; sinceMs: number; attempt: number; lastError: LastError | null }
+
+/** The fields every phase has. The last error stays until a verified start clears it. */
+export function common(record: InstanceRecord, facts: Facts, reason: Reason, error?: LastError | null): Common {
+  return { reason, sinceMs: facts.nowMs, attempt: record.episode?.attempts ?? 0, lastError: error === undefined ? record.phase.lastError : error }
+}
+
+export const move = (record: InstanceRecord, phase: Phase): InstanceRecord => ({ ...record, phase })
+
+/** What a start depends on. Labels are not part of it: a changed label restarts nothing. */
+export const specKey = (record: InstanceRecord): string => fingerprint(record.desired.spec)
+
+export const specChanged = (record: InstanceRecord): boolean => record.incarnation > 0 && record.startedSpec !== specKey(record)
+
+/** Ends the running attempt in the history, if there is one. */
+export function closeAttempt(record: InstanceRecord, outcome: Attempt['outcome'], nowMs: number, error: LastError | null = null): InstanceRecord {
+  const last = record.attempts.at(-1)
+  if (!last || last.outcome !== 'running') return record
+  return { ...record, attempts: [...record.attempts.slice(0, -1), { ...last, outcome, endedAtMs: nowMs, error }] }
+}
+
+/** Begins an attempt: the next incarnation, in state preparing. `clean` starts counting from zero, as a person's wish does. */
+export function beginAttempt(record: InstanceRecord, facts: Facts, reason: Reason, clean: boolean): Step {
+  const { desired } = record
+  const changed = specChanged(record)
+  const episode = record.episode && !clean ? { ...record.episode, attempts: record.episode.attempts + 1 } : null
+  const attempt: Attempt = {
+    incarnation: record.incarnation + 1,
+    attempt: episode?.attempts ?? 1,
+    reason,
+    startedAtMs: facts.nowMs,
+    endedAtMs: null,
+    outcome: 'running',
+    error: null,
+  }
+  const closed = closeAttempt(record, 'cancelled', facts.nowMs)
+  const next: InstanceRecord = {
+    ...closed,
+    incarnation: record.incarnation + 1,
+    nonce: facts.freshNonce,
+    startedSpec: specKey(record),
+    attemptGeneration: desired.generation,
+    acted: { restartSeq: desired.restartSeq, recoverSeq: desired.recoverSeq, healSeq: desired.healSeq },
+    startedAtMs: null,
+    verified: false,
+    provisioned: record.provisioned && !changed,
+    failures: clean ? 0 : record.failures,
+    episode,
+    // Ports stay with the instance unless its port list changed.
+    hostPorts: changed ? [] : record.hostPorts,
+    attempts: [...closed.attempts, attempt].slice(-ATTEMPTS_KEPT),
+  }
+  const notes: Note[] = episode ? [{ kind: 'attempting', attempt: episode.attempts, reason: episode.reason }] : []
+  return step(move(next, { kind: 'preparing', ...common(next, facts, reason) }), `incarnation ${next.incarnation}: ${reason}`, { notes })
+}
+
+/** Ends an episode without success, for instance because a person stopped the instance. */
+export function endEpisode(record: InstanceRecord, facts: Facts, outcome: 'cancelled' | 'self_recovered'): { record: InstanceRecord; notes: readonly Note[] } {
+  const closed = closeAttempt(record, 'cancelled', facts.nowMs)
+  const { episode } = record
+  if (!episode) return { record: closed, notes: [] }
+  return {
+    record: { ...closed, episode: null },
+    notes: [{ kind: 'episode_ended', outcome, reason: episode.reason, attempts: episode.attempts, totalMs: facts.nowMs - episode.startedAtMs, attemptMs: 0, code: null }],
+  }
+}
+
+/** The exit of the current incarnation, if the runtime knows it. */
+export function currentExit(record: InstanceRecord, facts: Facts): Exit | null {
+  if (facts.seen.kind === 'unknown') return record.lastExit
+  return facts.seen.objects.find((object) => object.incarnation === record.incarnation)?.exit ?? record.lastExit
+}
+
+export const describeExit = (exit: Exit | null): string => {
+  if (!exit) return 'nobody saw how it ended'
+  if (exit.oom) return 'memory limit exceeded'
+  if (exit.signal !== null) return `killed by ${exit.signal}`
+  if (exit.code !== null) return `exit code ${exit.code}`
+  return 'nobody saw how it ended'
+}

@@ -1,0 +1,158 @@
+// plan(record, facts) -> one small step: the next record, at most one action, and when to ask again.
+//
+// Pure and total: it may be asked at any time, any number of times, and answers the same. Order comes from observing again, not from
+// scripts: a start is asked for until the runtime shows the object, a stop until it shows none. The rules it keeps:
+//  - what is wished stopped or deleted is never started, and its episode is cancelled at once;
+//  - an object of an older incarnation is gone before a new one starts, so at most one lives;
+//  - `unknown` (the runtime did not answer) changes nothing;
+//  - a living workload is not stopped by us unless somebody asked, its spec changed, or allow_data_loss permits it.
+import { failure } from '../../contracts/errors.ts'
+import type { Facts, SeenObject, Step } from '../model/plan.ts'
+import type { InstanceRecord } from '../model/record.ts'
+import { planGone } from './gone.ts'
+import { beginAttempt, closeAttempt, common, endEpisode, lastError, move, specChanged, step } from './moves.ts'
+import { startFailed, unfit } from './recover.ts'
+import { planRunning } from './running.ts'
+
+/** How long to wait before an effect that failed without ending the state is tried again. */
+const RETRY_EFFECT_MS = 5000
+
+export function plan(record: InstanceRecord, facts: Facts): Step {
+  const { want } = record.desired
+  if (want === 'deleted') return planGone(record, facts, 'deleted')
+  if (want === 'stopped' || facts.shutdown) return planGone(record, facts, 'stopped')
+  return planUp(record, facts)
+}
+
+function planUp(record: InstanceRecord, facts: Facts): Step {
+  const { phase } = record
+  switch (phase.kind) {
+    case 'pending':
+    case 'placed':
+    case 'lost':
+      return beginAttempt(record, facts, 'requested', true)
+    case 'stopped':
+      return record.desired.want === 'paused' ? step(record, 'stopped, and wished paused: it has to be started first') : beginAttempt(record, facts, 'requested', true)
+    case 'completed':
+    case 'failed':
+      return planEnded(record, facts)
+    case 'preparing':
+      return planPreparing(record, facts)
+    case 'starting':
+      return planStarting(record, facts)
+    case 'running':
+    case 'degraded':
+    case 'paused':
+      return planRunning(record, facts)
+    case 'stopping':
+      return planStopping(record, facts)
+    case 'recovering':
+    case 'crash_looping':
+      return planWaiting(record, facts, phase.nextAttemptAtMs)
+    case 'quarantined':
+      return planQuarantined(record, facts, phase.untilMs)
+    case 'deleted':
+      return step(record, 'deleted is the end')
+    default:
+      return phase satisfies never
+  }
+}
+
+/** Completed and failed rest until somebody wishes something new. The healer's wish counts for failed only. */
+function planEnded(record: InstanceRecord, facts: Facts): Step {
+  const { desired, acted, attemptGeneration } = record
+  if (desired.generation <= attemptGeneration) return step(record, 'at rest')
+  const healed = desired.healSeq > acted.healSeq
+  const asked = desired.restartSeq > acted.restartSeq || desired.recoverSeq > acted.recoverSeq
+  if (healed && !asked && !specChanged(record)) {
+    if (record.phase.kind === 'failed') return beginAttempt(record, facts, 'healer', false)
+    return step({ ...record, acted: { ...acted, healSeq: desired.healSeq } }, 'nothing to heal')
+  }
+  return beginAttempt(record, facts, desired.recoverSeq > acted.recoverSeq ? 'forced' : 'requested', true)
+}
+
+function planPreparing(record: InstanceRecord, facts: Facts): Step {
+  const { outcome } = facts
+  if (specChanged(record)) return beginAttempt(record, facts, 'requested', true)
+  if (outcome?.action === 'prepare') {
+    if (!outcome.ok) return outcome.failure.code === 'cancelled' ? step(record, 'cancelled') : startFailed(record, facts, outcome.failure)
+    const ready = { ...record, hostPorts: [...(outcome.hostPorts ?? record.hostPorts)] }
+    return step(move(ready, { kind: 'starting', ...common(ready, facts, record.phase.reason) }), 'prepared')
+  }
+  return step(record, 'prepare', { action: { kind: 'prepare', id: record.desired.id } })
+}
+
+function planStarting(record: InstanceRecord, facts: Facts): Step {
+  const { outcome, seen } = facts
+  if (outcome?.action === 'start' && !outcome.ok && outcome.failure.code !== 'cancelled') return startFailed(record, facts, outcome.failure)
+  if (outcome?.action === 'stop' && !outcome.ok) return step(move(record, { ...record.phase, lastError: lastError(outcome.failure, facts.nowMs) }), 'an older incarnation does not stop', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
+  if (seen.kind === 'unknown') return step(record, 'the runtime does not answer', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
+  const alive = olderAlive(record, seen.objects)
+  if (alive.length > 0) return step(record, 'an older incarnation still lives', { action: { kind: 'stop', id: record.desired.id, objects: alive } })
+  const current = seen.objects.find((object) => object.incarnation === record.incarnation)
+  // A process that ended at once is a crash, not a failed start: it did run.
+  if (!current || current.state === 'created') return step(record, 'start', { action: { kind: 'start', id: record.desired.id } })
+  const started = { ...record, startedAtMs: current.startedAtMs ?? facts.nowMs }
+  return step(move(started, { kind: 'running', ...common(started, facts, facts.verdict.gated ? 'waiting_for_checks' : 'started') }), 'it runs')
+}
+
+export const olderAlive = (record: InstanceRecord, objects: readonly SeenObject[]): readonly SeenObject[] =>
+  objects.filter((object) => object.incarnation !== record.incarnation && object.matches && (object.state === 'running' || object.state === 'paused'))
+
+/** Stopping in order to start again, or a stop that a newer wish overtook: finish it, then go on. */
+function planStopping(record: InstanceRecord, facts: Facts): Step {
+  const { outcome, seen } = facts
+  if (record.phase.kind !== 'stopping') return step(record, 'not stopping')
+  if (outcome?.action === 'stop' && !outcome.ok) return step(move(record, { ...record.phase, lastError: lastError(outcome.failure, facts.nowMs) }), 'the stop failed', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS, notes: [{ kind: 'error', code: outcome.failure.code }] })
+  if (seen.kind === 'unknown') return step(record, 'the runtime does not answer', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
+  const alive = seen.objects.filter((object) => object.matches && (object.state === 'running' || object.state === 'paused'))
+  if (alive.length > 0) return step(record, 'stop', { action: { kind: 'stop', id: record.desired.id, objects: alive } })
+  const exit = seen.objects.find((object) => object.incarnation === record.incarnation)?.exit ?? record.lastExit
+  const gone = { ...record, lastExit: exit }
+  const { reason } = record.phase
+  if (reason === 'unhealthy_restart') return unfit(gone, facts, failure('health_check_failed', record.phase.lastError?.detail ?? 'Its checks failed.'), 'health_check_failed')
+  if (reason === 'start_failed') return unfit(gone, facts, failure('not_verified', record.phase.lastError?.detail ?? 'Its start checks failed.'), 'health_check_failed')
+  const { record: closed, notes } = endEpisode(gone, facts, 'cancelled')
+  const begun = beginAttempt(closed, facts, reason, true)
+  return { ...begun, notes: [...notes, ...begun.notes] }
+}
+
+/** Recovering or crash looping: wait for the due time, unless somebody asks for it now or it came back by itself. */
+function planWaiting(record: InstanceRecord, facts: Facts, dueMs: number): Step {
+  const { desired, acted } = record
+  if (desired.recoverSeq > acted.recoverSeq) return beginAttempt({ ...record, failures: 0 }, facts, 'forced', false)
+  if (desired.restartSeq > acted.restartSeq || specChanged(record)) {
+    const { record: closed, notes } = endEpisode(record, facts, 'cancelled')
+    const begun = beginAttempt(closed, facts, 'requested', true)
+    return { ...begun, notes: [...notes, ...begun.notes] }
+  }
+  if (facts.seen.kind === 'unknown') return step(record, 'the runtime does not answer', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
+  const current = facts.seen.objects.find((object) => object.incarnation === record.incarnation)
+  if (current?.matches && current.state === 'running') {
+    const { record: closed, notes } = endEpisode(record, facts, 'self_recovered')
+    const back = { ...closed, startedAtMs: current.startedAtMs ?? facts.nowMs, verified: false }
+    return step(move(back, { kind: 'running', ...common(back, facts, 'self_recovered') }), 'it runs again by itself', { notes })
+  }
+  if (facts.policy.mode !== 'on') {
+    const { record: closed, notes } = endEpisode(record, facts, 'cancelled')
+    return step(move(closed, { kind: 'failed', ...common(closed, facts, 'recovery_off') }), `recovery is now ${facts.policy.mode}`, { notes })
+  }
+  if (facts.nowMs < dueMs) return step(record, 'waiting for the next attempt', { wakeAtMs: dueMs })
+  return beginAttempt(record, facts, record.phase.reason, false)
+}
+
+/** Quarantine is lifted by hand, by a new spec, or by its cooldown, which permits one trial start. The healer does not lift it. */
+function planQuarantined(record: InstanceRecord, facts: Facts, untilMs: number): Step {
+  const { desired, acted } = record
+  if (desired.recoverSeq > acted.recoverSeq) return beginAttempt(record, facts, 'forced', true)
+  if (desired.restartSeq > acted.restartSeq || specChanged(record)) return beginAttempt(record, facts, 'requested', true)
+  if (desired.healSeq > acted.healSeq) return step({ ...record, acted: { ...acted, healSeq: desired.healSeq } }, 'a quarantine is not lifted by the healer', { wakeAtMs: untilMs })
+  if (facts.policy.mode !== 'on' || facts.nowMs < untilMs) return step(record, 'quarantined', { wakeAtMs: facts.nowMs < untilMs ? untilMs : null })
+  const { lastError: error, reason } = record.phase
+  const trial: InstanceRecord = {
+    ...closeAttempt(record, 'cancelled', facts.nowMs),
+    failures: facts.policy.maxRetries,
+    episode: { reason: error?.code === 'process_mismatch' ? 'process_mismatch' : 'process_dead', startedAtMs: facts.nowMs, attempts: 0, lastSeenMs: record.startedAtMs ?? facts.nowMs },
+  }
+  return beginAttempt(trial, facts, reason, false)
+}

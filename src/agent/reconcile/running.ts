@@ -1,0 +1,91 @@
+// The states in which a workload lives: running, degraded, paused. What can happen: it ends, it is asked to change, its checks
+// speak, it proves itself, it is paused.
+import { failure } from '../../contracts/errors.ts'
+import type { Phase } from '../../contracts/phase.ts'
+import type { Facts, Note, SeenObject, Step } from '../model/plan.ts'
+import type { InstanceRecord } from '../model/record.ts'
+import { closeAttempt, common, endEpisode, lastError, move, specChanged, step } from './moves.ts'
+import { closeEpisode, ended } from './recover.ts'
+
+const RETRY_EFFECT_MS = 5000
+
+export function planRunning(record: InstanceRecord, facts: Facts): Step {
+  const { seen } = facts
+  if (seen.kind === 'unknown') return step(record, 'the runtime does not answer; nothing follows from that')
+  const current = seen.objects.find((object) => object.incarnation === record.incarnation)
+  if (!current) return ended(record, facts, null, 'process_dead')
+  if (current.state === 'dead') return ended(record, facts, current.exit, 'process_dead')
+  if (!current.matches) return ended(record, facts, null, 'process_mismatch')
+  return planAsked(record, facts) ?? planPause(record, facts, current) ?? planChecks(record, facts) ?? planProven(record, facts)
+}
+
+const stopping = (record: InstanceRecord, facts: Facts, reason: Phase['reason'], because: string, error?: Phase['lastError']): Step =>
+  step(move(record, { kind: 'stopping', ...common(record, facts, reason, error), then: 'restart' }), because)
+
+/** A person or the manifest wants it changed. */
+function planAsked(record: InstanceRecord, facts: Facts): Step | undefined {
+  const { desired, acted } = record
+  if (specChanged(record)) return stopping(record, facts, 'requested', 'its spec changed')
+  if (desired.restartSeq > acted.restartSeq) return stopping(record, facts, 'requested', 'a restart was asked for')
+  if (desired.recoverSeq > acted.recoverSeq) return stopping(record, facts, 'forced', 'a recovery was asked for')
+  // The healer asked while it was already back: answered.
+  if (desired.healSeq > acted.healSeq) return step({ ...record, acted: { ...acted, healSeq: desired.healSeq } }, 'nothing to heal')
+  return undefined
+}
+
+function planPause(record: InstanceRecord, facts: Facts, current: SeenObject): Step | undefined {
+  const { desired, phase } = record
+  const { outcome, nowMs } = facts
+  if (outcome && !outcome.ok && (outcome.action === 'pause' || outcome.action === 'resume'))
+    return step(move(record, { ...phase, lastError: lastError(outcome.failure, nowMs) }), `${outcome.action} failed`, { wakeAtMs: nowMs + RETRY_EFFECT_MS, notes: [{ kind: 'error', code: outcome.failure.code }] })
+  if (desired.want === 'paused') {
+    if (current.state === 'paused') return phase.kind === 'paused' ? step(record, 'as wished') : step(move(record, { kind: 'paused', ...common(record, facts, 'requested') }), 'paused as wished')
+    return step(record, 'pause', { action: { kind: 'pause', id: desired.id } })
+  }
+  if (current.state === 'paused') {
+    if (phase.kind !== 'paused') return step(move({ ...record, attemptGeneration: desired.generation }, { kind: 'paused', ...common(record, facts, 'paused_outside') }), 'somebody else paused it; left alone')
+    // Only a wish newer than the pause resumes what somebody paused with the runtime's own tools.
+    if (phase.reason === 'paused_outside' && desired.generation <= record.attemptGeneration) return step(record, 'paused outside')
+    return step(record, 'resume', { action: { kind: 'resume', id: desired.id } })
+  }
+  if (phase.kind === 'paused') return step(move(record, { kind: 'running', ...common(record, facts, record.verified ? 'verified' : 'started') }), 'runs again')
+  return undefined
+}
+
+/** Verdicts of checks: never a kill of a living workload unless allow_data_loss permits it. */
+function planChecks(record: InstanceRecord, facts: Facts): Step | undefined {
+  const { verdict, policy, nowMs } = facts
+  const { phase } = record
+  if (verdict.startFailed && !record.verified) {
+    const error = lastError(failure('not_verified', verdict.detail), nowMs)
+    return stopping(record, facts, 'start_failed', 'its start checks failed', error)
+  }
+  const reason = verdict.reason ?? 'health_check_failed'
+  if (verdict.health === 'unhealthy' && phase.kind === 'running') {
+    const error = lastError(failure(reason, verdict.detail), nowMs)
+    const notes: Note[] = [{ kind: 'unhealthy', detail: verdict.detail }]
+    if (policy.mode === 'on' && policy.allowDataLoss) return { ...stopping(record, facts, 'unhealthy_restart', 'checks failed and data loss is permitted', error), notes }
+    return step(move(record, { kind: 'degraded', ...common(record, facts, reason, error) }), 'checks failed; it lives, so it is left alone', { notes })
+  }
+  if (verdict.health !== 'unhealthy' && phase.kind === 'degraded') {
+    const { record: closed, notes } = endEpisode(record, facts, 'self_recovered')
+    const back = move(closed, { kind: 'running', ...common(closed, facts, 'self_recovered', null) })
+    return step(back, 'its checks pass again', { notes: [...notes, { kind: 'healthy_again', downtimeMs: nowMs - phase.sinceMs }] })
+  }
+  return undefined
+}
+
+/** Verified once: by its checks, or by having lived long enough. Stable later: the count of failures starts anew. */
+function planProven(record: InstanceRecord, facts: Facts): Step {
+  const { verdict, policy, nowMs } = facts
+  const startedAtMs = record.startedAtMs ?? nowMs
+  const proven = verdict.gated ? verdict.health === 'healthy' : nowMs - startedAtMs >= policy.verifyAfterMs
+  if (!record.verified) {
+    if (!proven) return step(record, 'not verified yet', { wakeAtMs: verdict.gated ? null : startedAtMs + policy.verifyAfterMs })
+    const { record: closed, notes } = closeEpisode(closeAttempt({ ...record, verified: true, provisioned: true }, 'success', nowMs), facts, 'success', null)
+    return step(move(closed, { kind: 'running', ...common(closed, facts, 'verified', null), sinceMs: record.phase.sinceMs }), 'verified', { notes, wakeAtMs: startedAtMs + policy.stableAfterMs })
+  }
+  if (record.failures === 0) return step(record, 'as wished')
+  const stableAtMs = startedAtMs + policy.stableAfterMs
+  return nowMs >= stableAtMs ? step({ ...record, failures: 0 }, 'stable') : step(record, 'not stable yet', { wakeAtMs: stableAtMs })
+}
