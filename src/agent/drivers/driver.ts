@@ -1,6 +1,10 @@
 // A driver makes one runtime do what the plan says. Small idempotent verbs; capabilities are data; everything that blocks takes
 // a signal. A driver decides nothing: when to start, stop or retry is agent/reconcile's business. It keeps what it needs to find
 // its objects again (files below `dir`, labels on engine objects), because the agent may be killed between any two instructions.
+//
+// For every verb: an aborted signal ends it soon with `cancelled` (a followed log ends well: stopping is how it ends), and what was
+// half done is found by the next `list`. A target whose nonce is not that of the object is not there: `stop` and `remove` say ok and
+// touch nothing, `probe`, `pause`, `resume`, `exec` and `stats` fail with `process_mismatch`. `conformance.ts` holds all drivers to it.
 import type { Result } from '../../base/result.ts'
 import type { Address, RuntimeStatus, Stats } from '../../contracts/agent-protocol.ts'
 import type { Failure } from '../../contracts/errors.ts'
@@ -78,7 +82,12 @@ export type Emit = (chunk: LogChunk) => void
 
 /** "Look again" notes; a lost one costs latency, never correctness. */
 export type DriverEvent =
-  | { readonly kind: 'instance'; readonly id: InstanceId; readonly what: 'exit' | 'oom' | 'started' | 'paused' | 'resumed' | 'removed'; readonly receivedAtMs: number }
+  | {
+      readonly kind: 'instance'
+      readonly id: InstanceId
+      readonly what: 'exit' | 'oom' | 'started' | 'paused' | 'resumed' | 'removed'
+      readonly receivedAtMs: number
+    }
   /** The runtime went away or came back: everything must be listed again. */
   | { readonly kind: 'runtime'; readonly reachable: boolean }
 
@@ -107,6 +116,7 @@ export interface Driver {
   probe(target: Target, signal: AbortSignal): Promise<Result<void, Failure>>
   /** Streams chunks until the end (or until aborted, when following). Works for ended incarnations whose logs are kept. */
   logs(target: Target, options: LogOptions, emit: Emit, signal: AbortSignal): Promise<Result<LogsEnd, Failure>>
+  /** The exit code. `exec_failed` when it could not run, and, with the field `timed_out`, when it was killed for its timeout. */
   exec(target: Target, options: ExecOptions, emit: Emit, signal: AbortSignal): Promise<Result<number, Failure>>
   stats(target: Target, signal: AbortSignal): Promise<Result<Stats, Failure>>
   /** Delete everything kept for the instance, logs too; only for deleted instances without runtime objects. */
