@@ -1,0 +1,22 @@
+// Db is what every query function takes: the pool, or one transaction. Tx is a write in progress.
+import type { Kysely } from 'kysely'
+import type { Actor } from '../model/actor.ts'
+import type { ChangeKey, NewAudit, NewEvent } from '../model/event.ts'
+import type { Schema } from './schema.ts'
+
+export type Db = Kysely<Schema>
+
+/**
+ * One transaction. Functions that write take a Tx, functions that read take a Db (`tx.db` is one). What `emit`, `audit` and
+ * `changed` are given is written at the very end, because the event log has one lock for all writers and it is held to the commit.
+ */
+export interface Tx {
+  readonly db: Db
+  /** The time of this write. */
+  readonly nowMs: number
+  readonly actor: Actor
+  emit(event: NewEvent): void
+  audit(row: NewAudit): void
+  /** Tell all replicas to look again, once this is committed. */
+  changed(change: ChangeKey): void
+}
