@@ -1,0 +1,34 @@
+// Every bound of the agent in one place, and the relations between them.
+import { assert } from '../base/assert.ts'
+
+export const LIMITS = {
+  /** Instances whose plans run at once; each is mostly waiting for an effect. */
+  plansMax: 256,
+  /** Steps one instance may take in one go before others get their turn. */
+  stepsPerRunMax: 64,
+  /** Starts at once, as a multiple of the cores: a storm of restarts must leave the agent able to answer. */
+  startsPerCore: 2,
+  inspectDeadlineMs: 5000,
+  listDeadlineMs: 30_000,
+  prepareDeadlineMs: 600_000,
+  startDeadlineMs: 120_000,
+  pauseDeadlineMs: 10_000,
+  removeDeadlineMs: 60_000,
+  /** Beyond the grace of the instance itself. */
+  stopMarginMs: 30_000,
+  stopGraceMsMax: 600_000,
+  statusDeadlineMs: 10_000,
+  probeDeadlineMs: 5000,
+  statsDeadlineMs: 10_000,
+  /** Transitions kept for a control plane that does not answer; older ones are in the journal. */
+  outboxMax: 64,
+  /** Observations in one message. */
+  reportBatchMax: 200,
+  /** A wish the disk refused is tried again after this. */
+  diskRetryMs: 2000,
+  runtimeStatusIntervalMs: 15_000,
+} as const
+
+// The kill must still fit after the longest grace, or a stop could never finish in time.
+assert(LIMITS.stopMarginMs >= 10_000, 'stopMarginMs leaves time for the kill')
+assert(LIMITS.inspectDeadlineMs < LIMITS.listDeadlineMs, 'one object takes no longer than all')

@@ -1,0 +1,97 @@
+// What the agent holds in memory for one instance, and the views others get of it.
+import type { Observed, Transition } from '../../contracts/agent-protocol.ts'
+import type { Desired } from '../../contracts/agent-protocol.ts'
+import type { Failure } from '../../contracts/errors.ts'
+import type { CheckStanding } from '../../contracts/phase.ts'
+import type { PhaseKind } from '../../contracts/phase.ts'
+import type { Sight } from '../observe/look.ts'
+import type { Facts, Outcome, SeenFact, Verdict } from '../model/plan.ts'
+import type { InstanceRecord } from '../model/record.ts'
+
+export interface Entry {
+  record: InstanceRecord
+  sight: Sight
+  /** The sight is stale: look before the next step. */
+  look: boolean
+  /** Rises with each look and each effect: a listing that began before it is stale and says nothing (a listing is slow, a restart is not). */
+  epoch: number
+  /** The newest wish, not merged yet. */
+  wish: Desired | null
+  /** Transitions the control plane has not stored yet, oldest first. */
+  outbox: readonly Transition[]
+  standings: readonly CheckStanding[]
+  verdict: Verdict
+  /** Aborts the action under way. */
+  abort: AbortController | null
+  actionUnderWay: 'prepare' | 'start' | 'other' | null
+  cancelWake: () => void
+  outcome: Outcome | null
+  /** The disk refused to take the last step; nothing further is done until it does. */
+  trouble: Failure | null
+  /** When the event that made us look came in, in elapsed milliseconds; null when no event is being answered. */
+  eventAtMs: number | null
+  /** The control plane has stored its deletion; the files may go. */
+  deletionStored: boolean
+}
+
+export const NO_VERDICT: Verdict = { health: 'unknown', reason: null, detail: '', startFailed: false, gated: false }
+
+export function newEntry(record: InstanceRecord, outbox: readonly Transition[]): Entry {
+  return {
+    record,
+    sight: { kind: 'unknown', failure: null },
+    look: true,
+    epoch: 0,
+    wish: null,
+    outbox,
+    standings: [],
+    verdict: NO_VERDICT,
+    abort: null,
+    actionUnderWay: null,
+    cancelWake: () => {},
+    outcome: null,
+    trouble: null,
+    eventAtMs: null,
+    deletionStored: false,
+  }
+}
+
+export function seenFact(sight: Sight): SeenFact {
+  if (sight.kind === 'unknown') return { kind: 'unknown' }
+  return { kind: 'known', objects: sight.objects.map(({ incarnation, nonce, state, exit, matches, startedAtMs }) => ({ incarnation, nonce, state, exit, matches, startedAtMs })) }
+}
+
+/** States in which memory is held. A quarantined instance keeps its place: its trial start must not be refused. */
+const HOLDING: ReadonlySet<PhaseKind> = new Set(['starting', 'running', 'degraded', 'paused', 'stopping', 'recovering', 'crash_looping', 'quarantined'])
+export const holdsReservation = (record: InstanceRecord): boolean => HOLDING.has(record.phase.kind)
+
+const LIVING: ReadonlySet<PhaseKind> = new Set(['running', 'degraded'])
+/** States in which checks run. */
+export const isChecked = (record: InstanceRecord): boolean => LIVING.has(record.phase.kind)
+
+export function observedOf(entry: Entry): Observed {
+  const { record, sight } = entry
+  const current = sight.kind === 'known' ? sight.objects.find((object) => object.incarnation === record.incarnation) : undefined
+  const living = current?.state === 'running' || current?.state === 'paused'
+  const notes = [...(current?.notes ?? [])]
+  if (entry.trouble) notes.push(`${entry.trouble.code}: ${entry.trouble.detail}`)
+  if (sight.kind === 'unknown' && sight.failure) notes.push(`${sight.failure.code}: ${sight.failure.detail}`)
+  return {
+    id: record.desired.id,
+    generation: record.desired.generation,
+    healSeq: record.acted.healSeq,
+    incarnation: record.incarnation,
+    phase: record.phase,
+    health: isChecked(record) ? (record.verified || entry.verdict.health === 'unhealthy' ? entry.verdict.health : 'starting') : 'unknown',
+    checks: [...entry.standings],
+    addresses: living && current ? [...current.addresses] : [],
+    pid: living && current ? current.pid : null,
+    lastExit: record.lastExit,
+    attempts: record.attempts,
+    cloudInit: current?.cloudInit ?? null,
+    notes,
+    transitions: [...entry.outbox],
+  }
+}
+
+export const factsFor = (entry: Entry, rest: Omit<Facts, 'seen' | 'verdict' | 'outcome'>): Facts => ({ ...rest, seen: seenFact(entry.sight), verdict: entry.verdict, outcome: entry.outcome })

@@ -1,0 +1,63 @@
+// Gauges read from the map of instances at each scrape; never a label with an id.
+import type { Clock } from '../../base/clock.ts'
+import type { Meter } from '../../contracts/metrics.ts'
+import type { PhaseKind } from '../../contracts/phase.ts'
+import type { Semaphore } from '../../base/semaphore.ts'
+import type { Entry } from './entry.ts'
+import { orphanReason } from './narrate.ts'
+
+const ORPHANED: ReadonlySet<PhaseKind> = new Set(['recovering', 'crash_looping', 'quarantined', 'degraded'])
+
+/** Since when it should run and does not, or null. */
+const orphanedSinceMs = (entry: Entry): number | null => {
+  const { phase, episode, desired } = entry.record
+  if (desired.want !== 'running') return null
+  if (ORPHANED.has(phase.kind)) return episode?.startedAtMs ?? phase.sinceMs
+  if (phase.kind === 'failed' && phase.reason === 'recovery_off') return phase.sinceMs
+  return episode && !entry.record.verified ? episode.startedAtMs : null
+}
+
+export function registerGauges(meter: Meter, entries: ReadonlyMap<unknown, Entry>, clock: Clock, starts: Semaphore): void {
+  const all = () => [...entries.values()]
+  const tally = (label: string, keys: readonly string[], words: readonly string[] = []) => {
+    const counts = new Map<string, number>(words.map((word) => [word, 0]))
+    for (const key of keys) counts.set(key, (counts.get(key) ?? 0) + 1)
+    return [...counts].map(([key, value]) => ({ labels: { [label]: key }, value }))
+  }
+  meter.gauge('instances', () => {
+    const counts = new Map<string, { labels: { runtime: string; state: string }; value: number }>()
+    for (const { record } of all()) {
+      const labels = { runtime: record.desired.spec.runtime, state: record.phase.kind }
+      const key = `${labels.runtime} ${labels.state}`
+      counts.set(key, { labels, value: (counts.get(key)?.value ?? 0) + 1 })
+    }
+    return [...counts.values()]
+  })
+  meter.gauge('reliability_healthy_vms_total', () => [{ value: all().filter((entry) => entry.record.phase.kind === 'running' && entry.verdict.health !== 'unhealthy').length }])
+  meter.gauge('reliability_unhealthy_vms_total', () => [{ value: all().filter((entry) => orphanedSinceMs(entry) !== null).length }])
+  meter.gauge('vm_orphans', () =>
+    tally(
+      'reason',
+      all()
+        .filter((entry) => orphanedSinceMs(entry) !== null)
+        .map((entry) => orphanReason(entry.record.episode?.reason ?? entry.record.phase.reason)),
+    ),
+  )
+  meter.gauge('vm_oldest_orphan_age_seconds', () => {
+    const since = all()
+      .map(orphanedSinceMs)
+      .filter((ms) => ms !== null)
+    return [{ value: since.length === 0 ? 0 : Math.max(0, clock.wallMs() - Math.min(...since)) / 1000 }]
+  })
+  const byRuntime = (kind: PhaseKind) => () =>
+    tally(
+      'runtime',
+      all()
+        .filter((entry) => entry.record.phase.kind === kind)
+        .map((entry) => entry.record.desired.spec.runtime),
+    )
+  meter.gauge('instance_crash_loops', byRuntime('crash_looping'))
+  meter.gauge('instances_quarantined', byRuntime('quarantined'))
+  meter.gauge('recoveries_running', () => [{ value: starts.running }])
+  meter.gauge('recoveries_queued', () => [{ value: starts.waiting }])
+}

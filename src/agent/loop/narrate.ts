@@ -1,0 +1,78 @@
+// Each note of the planner becomes exactly one log line and its counts. Messages and fields are fixed (docs/logs.md).
+import type { Logger } from '../../base/log.ts'
+import type { Meter } from '../../contracts/metrics.ts'
+import type { Note } from '../model/plan.ts'
+import type { InstanceRecord } from '../model/record.ts'
+
+export interface Voice {
+  readonly log: Logger
+  readonly meter: Meter
+  readonly maxRetries: number
+  readonly nowMs: number
+  /** From the event to the journalled reason; null when a scan found it. */
+  readonly detectionMs: number | null
+}
+
+const ORPHAN_REASONS = new Set(['process_dead', 'socket_unreachable', 'health_check_failed', 'process_mismatch'])
+/** Bounded label: what is no orphan reason of the closed set counts as process_dead. */
+export const orphanReason = (reason: string): string => (ORPHAN_REASONS.has(reason) ? reason : 'process_dead')
+
+export function narrate(note: Note, record: InstanceRecord, voice: Voice): void {
+  const { log, meter } = voice
+  const ids = { vm_id: record.desired.id, instance_id: record.desired.id, name: record.desired.name, incarnation: record.incarnation }
+  switch (note.kind) {
+    case 'orphaned': {
+      const reason = orphanReason(note.reason)
+      meter.count('vm_orphaned_total', { reason })
+      log.error('orphaned vm detected', {
+        ...ids,
+        process_id: `${record.desired.id}-${record.incarnation}`,
+        reason,
+        last_seen: new Date(note.lastSeenMs).toISOString(),
+        downtime_ms: voice.nowMs - (record.lastExit?.atMs ?? voice.nowMs),
+        detection_ms: voice.detectionMs,
+      })
+      if (note.recovering) log.info('starting vm recovery', { ...ids, reason, max_retries: note.maxRetries })
+      return
+    }
+    case 'attempting':
+      meter.count('vm_recovery_attempts_total', { reason: orphanReason(note.reason) })
+      return log.info('attempting vm recovery', { ...ids, attempt: note.attempt, reason: orphanReason(note.reason) })
+    case 'attempt_failed':
+      return log.warn('vm recovery attempt failed', { ...ids, attempt: note.attempt, max_retries: voice.maxRetries, error_code: note.code, error: note.detail, duration_ms: note.durationMs })
+    case 'episode_ended':
+      return narrateEnd(note, ids, voice)
+    case 'crash_looping':
+      return log.error('instance crash looping', { ...ids, exits: note.failures, last_error: note.detail })
+    case 'quarantined':
+      return log.error('instance quarantined', { ...ids, exits: note.failures, last_error: note.detail })
+    case 'unhealthy':
+      return log.warn('vm marked unhealthy', { ...ids, error: note.detail })
+    case 'healthy_again':
+      return log.info('vm recovered', { ...ids, downtime_ms: note.downtimeMs })
+    case 'error':
+      return meter.count('errors_total', { code: note.code })
+    default:
+      return note satisfies never
+  }
+}
+
+function narrateEnd(note: Extract<Note, { kind: 'episode_ended' }>, ids: Readonly<Record<string, string | number>>, voice: Voice): void {
+  const { log, meter } = voice
+  const reason = orphanReason(note.reason)
+  meter.count('vm_recovery_episodes_total', { reason, outcome: note.outcome })
+  meter.observe('vm_recovery_duration_seconds', note.totalMs / 1000, { outcome: note.outcome })
+  switch (note.outcome) {
+    case 'success':
+      meter.count('vm_recovery_success_total', { reason })
+      return log.info('vm recovery successful', { ...ids, attempt: note.attempts, total_duration_ms: note.totalMs, attempt_duration_ms: note.attemptMs })
+    case 'failure':
+    case 'timeout':
+      return log.error('vm recovery failed completely', { ...ids, attempts: note.attempts, error_code: note.code })
+    case 'cancelled':
+    case 'self_recovered':
+      return log.info('recovery cancelled', { ...ids, attempt: note.attempts, cause: note.outcome === 'cancelled' ? 'newer wish' : 'self recovered' })
+    default:
+      return note.outcome satisfies never
+  }
+}

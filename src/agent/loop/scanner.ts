@@ -1,0 +1,118 @@
+// The safety net: lists every runtime at the start, whenever one comes back, and every detection interval. Events only make it faster.
+// Also keeps what each runtime says of itself.
+import type { Clock } from '../../base/clock.ts'
+import type { Logger } from '../../base/log.ts'
+import type { Result } from '../../base/result.ts'
+import type { RuntimeStatus } from '../../contracts/agent-protocol.ts'
+import type { Failure } from '../../contracts/errors.ts'
+import type { InstanceId } from '../../contracts/ids.ts'
+import type { Meter } from '../../contracts/metrics.ts'
+import type { Runtime } from '../../contracts/spec.ts'
+import type { Sight } from '../observe/look.ts'
+import type { Instances } from './instances.ts'
+
+export interface ScannerDeps {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly meter: Meter
+  readonly instances: Instances
+  readonly runtimes: readonly Runtime[]
+  readonly detectionIntervalMs: number
+  readonly statusIntervalMs: number
+  list(runtime: Runtime): Promise<Result<{ readonly complete: boolean; readonly byId: ReadonlyMap<InstanceId, Extract<Sight, { kind: 'known' }>['objects']> }, Failure>>
+  status(runtime: Runtime): Promise<RuntimeStatus>
+  /** A runtime's status is new or different. */
+  statusChanged(): void
+}
+
+export interface Scanner {
+  /** One listing of one runtime; two at once fold into one. */
+  scan(runtime: Runtime): Promise<void>
+  start(): Promise<void>
+  statuses(): readonly RuntimeStatus[]
+  reachable(runtime: Runtime, reachable: boolean): void
+  close(): void
+}
+
+export function createScanner(deps: ScannerDeps): Scanner {
+  const { instances } = deps
+  const statuses = new Map<Runtime, RuntimeStatus>()
+  const scanning = new Map<Runtime, Promise<void>>()
+  const strangers = new Set<InstanceId>()
+  const cancels = new Set<() => void>()
+  let closed = false
+
+  const every = (intervalMs: number, run: () => Promise<void>) => {
+    let cancel = () => {}
+    const arm = () => {
+      cancels.delete(cancel)
+      if (closed) return
+      cancel = deps.clock.after(intervalMs, () => void run().finally(arm))
+      cancels.add(cancel)
+    }
+    arm()
+  }
+
+  async function scanOnce(runtime: Runtime): Promise<void> {
+    const startedMs = deps.clock.elapsedMs()
+    const epochs = new Map([...instances.entries].map(([id, entry]) => [id, entry.epoch]))
+    const listed = await deps.list(runtime)
+    for (const [id, entry] of instances.entries) {
+      const epoch = epochs.get(id)
+      if (entry.record.desired.spec.runtime !== runtime || epoch === undefined) continue
+      if (!listed.ok) instances.setSight(id, { kind: 'unknown', failure: listed.error }, epoch)
+      else {
+        const objects = listed.value.byId.get(id)
+        // Absence counts only in a complete listing; otherwise ask for this one by itself.
+        if (objects || listed.value.complete) instances.setSight(id, { kind: 'known', objects: objects ?? [] }, epoch)
+        else instances.lookAgain(id)
+      }
+    }
+    if (listed.ok) reportStrangers(listed.value.byId.keys())
+    deps.meter.observe('reconcile_duration_seconds', (deps.clock.elapsedMs() - startedMs) / 1000)
+  }
+
+  /** Objects with our mark that no instance owns are left alone here and named once. */
+  function reportStrangers(ids: Iterable<InstanceId>): void {
+    for (const id of ids) {
+      if (instances.entries.has(id) || strangers.has(id)) continue
+      strangers.add(id)
+      deps.log.warn('stray runtime object', { instance_id: id })
+    }
+  }
+
+  const scan = (runtime: Runtime): Promise<void> => {
+    const running = scanning.get(runtime)
+    if (running) return running
+    const started = scanOnce(runtime).finally(() => scanning.delete(runtime))
+    scanning.set(runtime, started)
+    return started
+  }
+
+  async function refresh(): Promise<void> {
+    const before = JSON.stringify([...statuses.values()])
+    for (const status of await Promise.all(deps.runtimes.map((runtime) => deps.status(runtime)))) statuses.set(status.runtime, status)
+    if (JSON.stringify([...statuses.values()]) !== before) deps.statusChanged()
+  }
+
+  return {
+    scan,
+    async start() {
+      deps.meter.gauge('runtime_healthy', () => [...statuses.values()].map((status) => ({ labels: { runtime: status.runtime }, value: status.usable ? 1 : 0 })))
+      await Promise.all([refresh(), ...deps.runtimes.map(scan)])
+      every(deps.detectionIntervalMs, async () => void (await Promise.all(deps.runtimes.map(scan))))
+      every(deps.statusIntervalMs, refresh)
+    },
+    statuses: () => [...statuses.values()],
+    reachable(runtime, reachable) {
+      // Back: it may have done anything meanwhile without telling. Away: what we saw last is not to be trusted for absence.
+      if (!reachable) deps.log.warn('runtime unreachable', { runtime })
+      void refresh()
+      void scan(runtime)
+    },
+    close() {
+      closed = true
+      for (const cancel of cancels) cancel()
+    },
+  }
+}

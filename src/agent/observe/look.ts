@@ -1,0 +1,38 @@
+// Asking drivers what exists. A driver that did not answer is `unknown`, never `none`.
+import type { Clock } from '../../base/clock.ts'
+import { withDeadline } from '../../base/deadline.ts'
+import { err, ok, type Result } from '../../base/result.ts'
+import { type Failure, failure } from '../../contracts/errors.ts'
+import type { InstanceId } from '../../contracts/ids.ts'
+import type { Driver, Seen } from '../drivers/driver.ts'
+
+/** The raw objects of one instance, or unknown. */
+export type Sight = { readonly kind: 'unknown'; readonly failure: Failure | null } | { readonly kind: 'known'; readonly objects: readonly Seen[] }
+
+export const NOT_LOOKED: Sight = { kind: 'unknown', failure: null }
+
+export async function lookAt(clock: Clock, driver: Driver, id: InstanceId, deadlineMs: number, signal: AbortSignal): Promise<Sight> {
+  const result = await bounded(clock, deadlineMs, signal, (inner) => driver.inspect(id, inner))
+  return result.ok ? { kind: 'known', objects: result.value } : { kind: 'unknown', failure: result.error }
+}
+
+/** Everything of one driver, by instance. `complete` false: absence proves nothing. */
+export async function lookAtAll(clock: Clock, driver: Driver, deadlineMs: number, signal: AbortSignal): Promise<Result<{ readonly complete: boolean; readonly byId: ReadonlyMap<InstanceId, readonly Seen[]> }, Failure>> {
+  const result = await bounded(clock, deadlineMs, signal, (inner) => driver.list(inner))
+  if (!result.ok) return result
+  const byId = new Map<InstanceId, Seen[]>()
+  for (const seen of result.value.seen) {
+    const objects = byId.get(seen.id)
+    if (objects) objects.push(seen)
+    else byId.set(seen.id, [seen])
+  }
+  return ok({ complete: result.value.complete, byId })
+}
+
+async function bounded<T>(clock: Clock, deadlineMs: number, signal: AbortSignal, work: (inner: AbortSignal) => Promise<Result<T, Failure>>): Promise<Result<T, Failure>> {
+  try {
+    return await withDeadline(clock, deadlineMs, signal, work)
+  } catch (error) {
+    return err(failure('runtime_unreachable', `The runtime did not answer within ${deadlineMs} ms.`, {}, error))
+  }
+}
