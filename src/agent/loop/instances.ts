@@ -98,7 +98,9 @@ export function createInstances(deps: InstancesDeps): Instances {
         await act(entry, next.action)
         continue
       }
-      if (!moved && !entry.look && !newer(entry)) return wake(entry, next.wakeAtMs)
+      // A step that says when to be asked again has said its last word until then.
+      const waits = next.wakeAtMs !== null && next.wakeAtMs > deps.clock.wallMs()
+      if ((!moved || waits) && !entry.look && !newer(entry)) return wake(entry, next.wakeAtMs)
     }
     queue.nudge(id)
   }

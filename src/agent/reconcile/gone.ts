@@ -1,7 +1,7 @@
 // Towards stopped or deleted: stop every living object of ours, then (for deleted) remove the objects and what is kept on disk.
 import type { Facts, Step } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
-import { common, currentExit, endEpisode, lastError, move, step } from './moves.ts'
+import { common, currentExit, endEpisode, move, step, withError } from './moves.ts'
 
 const RETRY_EFFECT_MS = 5000
 
@@ -16,7 +16,7 @@ export function planGone(record: InstanceRecord, facts: Facts, then: 'stopped' |
   }
   const { outcome, seen, nowMs } = facts
   if (outcome && !outcome.ok && outcome.failure.code !== 'cancelled')
-    return step(move(record, { ...phase, lastError: lastError(outcome.failure, nowMs) }), `${outcome.action} failed`, { wakeAtMs: nowMs + RETRY_EFFECT_MS, notes: [{ kind: 'error', code: outcome.failure.code }] })
+    return step(withError(record, outcome.failure, nowMs), `${outcome.action} failed`, { wakeAtMs: nowMs + RETRY_EFFECT_MS, notes: [{ kind: 'error', code: outcome.failure.code }] })
   if (outcome?.action === 'forget') return step(move(record, { kind: 'deleted', ...common(record, facts, 'requested', null) }), 'nothing is left')
   // An agent that never started it owes the runtime nothing, whether that answers or not.
   if (seen.kind === 'unknown' && record.incarnation > 0) return step(record, 'the runtime does not answer', { wakeAtMs: nowMs + RETRY_EFFECT_MS })

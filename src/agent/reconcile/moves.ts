@@ -20,6 +20,13 @@ export const lastError = (failure: Failure, nowMs: number): LastError => ({
   ...(failure.fields && { fields: Object.fromEntries(Object.entries(failure.fields).map(([key, value]) => [key, typeof value === 'object' ? [...value] : value])) }),
 })
 
+/** The same state with the failure of an effect in it; the same record when it says so already, so that a repeated failure is no news. */
+export function withError(record: InstanceRecord, given: Failure, nowMs: number): InstanceRecord {
+  const { phase } = record
+  if (phase.lastError?.code === given.code && phase.lastError.detail === given.detail) return record
+  return move(record, { ...phase, lastError: lastError(given, nowMs) })
+}
+
 type Common = { reason: Reason; sinceMs: number; attempt: number; lastError: LastError | null }
 
 /** The fields every phase has. The last error stays until a verified start clears it. */

@@ -10,7 +10,7 @@ import { failure } from '../../contracts/errors.ts'
 import type { Facts, SeenObject, Step } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
 import { planGone } from './gone.ts'
-import { beginAttempt, closeAttempt, common, endEpisode, lastError, move, specChanged, step } from './moves.ts'
+import { beginAttempt, closeAttempt, common, endEpisode, move, specChanged, step, withError } from './moves.ts'
 import { startFailed, unfit } from './recover.ts'
 import { planRunning } from './running.ts'
 
@@ -85,7 +85,7 @@ function planPreparing(record: InstanceRecord, facts: Facts): Step {
 function planStarting(record: InstanceRecord, facts: Facts): Step {
   const { outcome, seen } = facts
   if (outcome?.action === 'start' && !outcome.ok && outcome.failure.code !== 'cancelled') return startFailed(record, facts, outcome.failure)
-  if (outcome?.action === 'stop' && !outcome.ok) return step(move(record, { ...record.phase, lastError: lastError(outcome.failure, facts.nowMs) }), 'an older incarnation does not stop', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
+  if (outcome?.action === 'stop' && !outcome.ok) return step(withError(record, outcome.failure, facts.nowMs), 'an older incarnation does not stop', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
   if (seen.kind === 'unknown') return step(record, 'the runtime does not answer', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
   const alive = olderAlive(record, seen.objects)
   if (alive.length > 0) return step(record, 'an older incarnation still lives', { action: { kind: 'stop', id: record.desired.id, objects: alive } })
@@ -103,7 +103,7 @@ export const olderAlive = (record: InstanceRecord, objects: readonly SeenObject[
 function planStopping(record: InstanceRecord, facts: Facts): Step {
   const { outcome, seen } = facts
   if (record.phase.kind !== 'stopping') return step(record, 'not stopping')
-  if (outcome?.action === 'stop' && !outcome.ok) return step(move(record, { ...record.phase, lastError: lastError(outcome.failure, facts.nowMs) }), 'the stop failed', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS, notes: [{ kind: 'error', code: outcome.failure.code }] })
+  if (outcome?.action === 'stop' && !outcome.ok) return step(withError(record, outcome.failure, facts.nowMs), 'the stop failed', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS, notes: [{ kind: 'error', code: outcome.failure.code }] })
   if (seen.kind === 'unknown') return step(record, 'the runtime does not answer', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
   const alive = seen.objects.filter((object) => object.matches && (object.state === 'running' || object.state === 'paused'))
   if (alive.length > 0) return step(record, 'stop', { action: { kind: 'stop', id: record.desired.id, objects: alive } })

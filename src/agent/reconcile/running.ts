@@ -4,7 +4,7 @@ import { failure } from '../../contracts/errors.ts'
 import type { Phase } from '../../contracts/phase.ts'
 import type { Facts, Note, SeenObject, Step } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
-import { closeAttempt, common, endEpisode, lastError, move, specChanged, step } from './moves.ts'
+import { closeAttempt, common, endEpisode, lastError, move, specChanged, step, withError } from './moves.ts'
 import { closeEpisode, ended } from './recover.ts'
 
 const RETRY_EFFECT_MS = 5000
@@ -37,7 +37,7 @@ function planPause(record: InstanceRecord, facts: Facts, current: SeenObject): S
   const { desired, phase } = record
   const { outcome, nowMs } = facts
   if (outcome && !outcome.ok && (outcome.action === 'pause' || outcome.action === 'resume'))
-    return step(move(record, { ...phase, lastError: lastError(outcome.failure, nowMs) }), `${outcome.action} failed`, { wakeAtMs: nowMs + RETRY_EFFECT_MS, notes: [{ kind: 'error', code: outcome.failure.code }] })
+    return step(withError(record, outcome.failure, nowMs), `${outcome.action} failed`, { wakeAtMs: nowMs + RETRY_EFFECT_MS, notes: [{ kind: 'error', code: outcome.failure.code }] })
   if (desired.want === 'paused') {
     if (current.state === 'paused') return phase.kind === 'paused' ? step(record, 'as wished') : step(move(record, { kind: 'paused', ...common(record, facts, 'requested') }), 'paused as wished')
     return step(record, 'pause', { action: { kind: 'pause', id: desired.id } })

@@ -1,0 +1,453 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { Desired } from '../../contracts/agent-protocol.ts'
+import { type Failure, failure } from '../../contracts/errors.ts'
+import { InstanceId, OrgId } from '../../contracts/ids.ts'
+import { InstanceInput, type InstanceSpec } from '../../contracts/spec.ts'
+import { compileSpec } from '../../contracts/spec-compile.ts'
+import type { Action, Facts, Note, Outcome, RecoveryPolicy, SeenObject, Verdict } from '../model/plan.ts'
+import { type InstanceRecord, newRecord } from '../model/record.ts'
+import { plan } from './plan.ts'
+
+const POLICY: RecoveryPolicy = {
+  mode: 'on',
+  maxRetries: 3,
+  backoff: { baseMs: 30_000, factor: 2, maxMs: 300_000 },
+  recoveryTimeoutMs: 600_000,
+  stableAfterMs: 10_000,
+  verifyAfterMs: 1000,
+  cooldownMs: 300_000,
+  allowDataLoss: false,
+}
+const HEALTHY: Verdict = { health: 'unknown', reason: null, detail: '', startFailed: false, gated: false }
+const UNHEALTHY: Verdict = { health: 'unhealthy', reason: 'health_check_failed', detail: 'http: status 500', startFailed: false, gated: true }
+
+function specOf(input: Partial<InstanceInput> = {}): InstanceSpec {
+  const spec = compileSpec(InstanceInput.parse({ command: ['serve'], ...input }))
+  if (!spec.ok) throw new Error(spec.error.detail)
+  return spec.value
+}
+
+function desired(change: Partial<Desired> = {}): Desired {
+  return {
+    id: InstanceId.parse('inst_00000000000000000001'),
+    orgId: OrgId.parse('org_00000000000000000001'),
+    name: 'web',
+    generation: 1,
+    want: 'running',
+    spec: specOf(),
+    labels: {},
+    recoveryMode: null,
+    restartSeq: 0,
+    recoverSeq: 0,
+    healSeq: 0,
+    ...change,
+  }
+}
+
+/** A runtime in miniature: executes what the plan says, and breaks on request. */
+class World {
+  nowMs = 1_000_000
+  objects: SeenObject[] = []
+  reachable = true
+  startFails: Failure | null = null
+  stopFails: Failure | null = null
+  verdict: Verdict = HEALTHY
+  policy = POLICY
+  record: InstanceRecord
+  notes: Note[] = []
+  actions: Action[] = []
+  wakeAtMs: number | null = null
+
+  constructor(change: Partial<Desired> = {}) {
+    this.record = newRecord(desired(change), this.nowMs)
+  }
+
+  wish(change: Partial<Desired>): void {
+    this.record = { ...this.record, desired: { ...this.record.desired, ...change, generation: this.record.desired.generation + 1 } }
+    this.settle()
+  }
+
+  facts(outcome: Outcome | null): Facts {
+    return {
+      nowMs: this.nowMs,
+      seen: this.reachable ? { kind: 'known', objects: this.objects } : { kind: 'unknown' },
+      verdict: this.verdict,
+      policy: this.policy,
+      outcome,
+      fraction: 0,
+      freshNonce: `nonce-${this.record.incarnation + 1}`,
+      shutdown: false,
+    }
+  }
+
+  /** Plans and executes until quiet, as the loop does. */
+  settle(): this {
+    let outcome: Outcome | null = null
+    for (let steps = 0; steps < 60; steps += 1) {
+      const next = plan(this.record, this.facts(outcome))
+      const moved = next.record.phase !== this.record.phase
+      this.record = next.record
+      this.notes.push(...next.notes)
+      this.wakeAtMs = next.wakeAtMs
+      outcome = next.action ? this.run(next.action) : null
+      if (!next.action && (!moved || (next.wakeAtMs ?? 0) > this.nowMs)) return this
+    }
+    throw new Error(`never quiet: ${this.record.phase.kind} ${this.actions.slice(-4).map((action) => action.kind)}`)
+  }
+
+  run(action: Action): Outcome {
+    this.actions.push(action)
+    const fails = (why: Failure | null): Outcome => (why ? { action: action.kind, ok: false, failure: why } : { action: action.kind, ok: true })
+    if (!this.reachable && action.kind !== 'prepare' && action.kind !== 'forget') return fails(failure('runtime_unreachable', 'away'))
+    switch (action.kind) {
+      case 'start': {
+        if (this.startFails) return fails(this.startFails)
+        expect(this.alive(), 'at most one live object').toHaveLength(0)
+        expect(this.record.desired.want, 'nothing wished away is started').not.toMatch(/stopped|deleted/)
+        this.objects = [...this.objects, { incarnation: this.record.incarnation, nonce: this.record.nonce, state: 'running', exit: null, matches: true, startedAtMs: this.nowMs }]
+        return fails(null)
+      }
+      case 'stop':
+        if (this.stopFails) return fails(this.stopFails)
+        for (const { incarnation } of action.objects) this.end(incarnation, { code: null, signal: 'SIGTERM' })
+        return fails(null)
+      case 'remove':
+        this.objects = this.objects.filter((object) => !action.objects.some((gone) => gone.incarnation === object.incarnation))
+        return fails(null)
+      case 'pause':
+      case 'resume':
+        this.objects = this.objects.map((object) => (object.state === 'dead' ? object : { ...object, state: action.kind === 'pause' ? 'paused' : 'running' }))
+        return fails(null)
+      default:
+        return fails(null)
+    }
+  }
+
+  alive = () => this.objects.filter((object) => object.matches && (object.state === 'running' || object.state === 'paused'))
+
+  end(incarnation: number, exit: { code: number | null; signal: string | null; oom?: boolean }): void {
+    this.objects = this.objects.map((object) => (object.incarnation === incarnation ? { ...object, state: 'dead', exit: { oom: false, ...exit, atMs: this.nowMs } } : object))
+  }
+
+  crash(exit: { code: number | null; signal: string | null; oom?: boolean } = { code: null, signal: 'SIGKILL' }): this {
+    this.end(this.record.incarnation, exit)
+    return this.settle()
+  }
+
+  pass(ms: number): this {
+    this.nowMs += ms
+    return this.settle()
+  }
+
+  /** Lets time run to the next wake-up the plan asked for. */
+  toWake(): this {
+    return this.pass(Math.max(1, (this.wakeAtMs ?? this.nowMs) - this.nowMs))
+  }
+
+  get kind() {
+    return this.record.phase.kind
+  }
+}
+
+const up = (change: Partial<Desired> = {}) => {
+  const world = new World(change).settle()
+  return world.pass(1000)
+}
+const ended = (world: World) => world.notes.filter((note) => note.kind === 'episode_ended')
+
+describe('start and verification', () => {
+  test('C37 a new wish is prepared, started and, after living long enough, verified', () => {
+    const world = new World().settle()
+    expect(world.actions.map((action) => action.kind)).toEqual(['prepare', 'start'])
+    expect(world.record.verified).toBe(false)
+    world.pass(1000)
+    expect(world.record).toMatchObject({ verified: true, provisioned: true, incarnation: 1, phase: { kind: 'running', reason: 'verified' } })
+  })
+  test('C38 the same wish again does nothing', () => {
+    const world = up()
+    const before = world.actions.length
+    world.settle().pass(5000)
+    expect(world.actions).toHaveLength(before)
+  })
+  test('with checks declared only their verdict verifies', () => {
+    const world = new World()
+    world.verdict = { ...HEALTHY, gated: true, health: 'starting' }
+    world.settle().pass(60_000)
+    expect(world.record.verified).toBe(false)
+    world.verdict = { ...HEALTHY, gated: true, health: 'healthy' }
+    world.settle()
+    expect(world.record.verified).toBe(true)
+  })
+  test('a failed provisioning is failed, not retried by the node; a new generation tries again', () => {
+    const world = new World()
+    world.startFails = failure('start_failed', 'no')
+    world.settle()
+    expect(world.record.phase).toMatchObject({ kind: 'failed', reason: 'start_failed', lastError: { code: 'start_failed' } })
+    world.pass(3_600_000)
+    expect(world.record.incarnation).toBe(1)
+    world.startFails = null
+    world.wish({ healSeq: 1 })
+    expect(world.kind).toBe('running')
+  })
+  test('an error that retrying cannot mend ends the matter, also for a running instance', () => {
+    const world = up()
+    world.pass(20_000)
+    world.startFails = failure('image_not_found', 'gone')
+    world.crash()
+    expect(world.record.phase).toMatchObject({ kind: 'failed', reason: 'permanent_error' })
+    expect(ended(world)).toMatchObject([{ outcome: 'failure' }])
+  })
+})
+
+describe('recovery', () => {
+  test('T12 the first end of a stable instance is answered at once, with a new incarnation', () => {
+    const world = up().pass(20_000).crash()
+    expect(world.kind).toBe('running')
+    expect(world.record.incarnation).toBe(2)
+    world.pass(1000)
+    expect(ended(world)).toMatchObject([{ outcome: 'success', attempts: 1, reason: 'process_dead' }])
+  })
+  test('T19 attempts that always fail: exactly three, waits of 30 s and 60 s, none after the last, one outcome', () => {
+    const world = up().pass(20_000)
+    world.startFails = failure('start_failed', 'no')
+    world.crash()
+    const waits: number[] = []
+    while (world.kind === 'recovering' && waits.length < 10) {
+      waits.push((world.wakeAtMs ?? 0) - world.nowMs)
+      world.toWake()
+    }
+    expect(waits).toEqual([30_000, 60_000])
+    expect(world.kind).toBe('quarantined')
+    expect(world.notes.filter((note) => note.kind === 'attempting')).toHaveLength(3)
+    expect(ended(world)).toMatchObject([{ outcome: 'failure', attempts: 3 }])
+  })
+  test('T20 a quarantine cools down to a single trial; recover lifts it at once', () => {
+    const world = up().pass(20_000)
+    world.startFails = failure('start_failed', 'no')
+    world.crash()
+    while (world.kind === 'recovering') world.toWake()
+    const tried = world.record.incarnation
+    world.toWake()
+    expect(world.kind).toBe('quarantined')
+    expect(world.record.incarnation).toBe(tried + 1)
+    world.startFails = null
+    world.wish({ recoverSeq: 1 })
+    expect(world.kind).toBe('running')
+  })
+  test('T31 ends again and again are a crash loop with its cause, backed off, then quarantine', () => {
+    const world = up()
+    const seen = new Set<string>()
+    for (let round = 0; round < 12 && world.kind !== 'quarantined'; round += 1) {
+      if (world.kind === 'running') world.pass(1500).crash({ code: 3, signal: null })
+      seen.add(world.kind)
+      if (world.kind === 'crash_looping') world.toWake()
+    }
+    expect([...seen]).toEqual(expect.arrayContaining(['crash_looping', 'quarantined']))
+    expect(world.record.phase.lastError?.detail).toContain('exit code 3')
+    expect(world.record.incarnation).toBe(4)
+  })
+  test('a stable run clears the count', () => {
+    const world = up().crash()
+    expect(world.record.failures).toBe(1)
+    world.pass(1000).pass(10_000)
+    expect(world.record.failures).toBe(0)
+  })
+  test('HEAL-9 the healer does not lift a quarantine', () => {
+    const world = up().pass(20_000)
+    world.startFails = failure('start_failed', 'no')
+    world.crash()
+    while (world.kind === 'recovering') world.toWake()
+    world.startFails = null
+    world.wish({ healSeq: 7 })
+    expect(world.kind).toBe('quarantined')
+    expect(world.record.acted.healSeq).toBe(7)
+  })
+  test('T26 an instance that comes back by itself is not restarted', () => {
+    const world = up().pass(20_000)
+    world.startFails = failure('start_failed', 'no')
+    world.crash()
+    expect(world.kind).toBe('recovering')
+    const back = world.record.incarnation
+    world.objects = [...world.objects, { incarnation: back, nonce: world.record.nonce, state: 'running', exit: null, matches: true, startedAtMs: world.nowMs }]
+    world.settle()
+    expect(world.record).toMatchObject({ incarnation: back, phase: { kind: 'running', reason: 'self_recovered' } })
+    expect(ended(world)).toMatchObject([{ outcome: 'self_recovered' }])
+  })
+  test('T33 observe mode counts the orphan and does nothing', () => {
+    const world = up().pass(20_000)
+    world.policy = { ...POLICY, mode: 'observe' }
+    const before = world.actions.length
+    world.crash()
+    expect(world.record.phase).toMatchObject({ kind: 'failed', reason: 'recovery_off' })
+    expect(world.actions).toHaveLength(before)
+    expect(world.notes.at(-1)).toMatchObject({ kind: 'orphaned', recovering: false })
+  })
+  test('PLACE-1 the words memory limit exceeded', () => {
+    const world = up().pass(20_000).crash({ code: null, signal: 'SIGKILL', oom: true })
+    expect(world.record.attempts.at(-1)).toMatchObject({ outcome: 'running' })
+    expect(world.record.phase.lastError).toMatchObject({ code: 'memory_limit_exceeded' })
+    expect(world.record.phase.lastError?.detail).toContain('memory limit exceeded')
+  })
+  test('a runtime that does not answer burns no attempt', () => {
+    const world = up().pass(20_000)
+    world.startFails = failure('runtime_unreachable', 'away')
+    world.crash()
+    for (let round = 0; round < 50; round += 1) world.toWake()
+    expect(world.record.phase).toMatchObject({ kind: 'recovering', reason: 'runtime_unreachable' })
+    world.startFails = null
+    world.toWake()
+    expect(world.kind).toBe('running')
+  })
+})
+
+describe('wishes', () => {
+  test('T15 what was stopped on purpose stays stopped', () => {
+    const world = up()
+    world.wish({ want: 'stopped' })
+    expect(world.kind).toBe('stopped')
+    const before = world.actions.length
+    world.pass(3_600_000)
+    expect(world.actions).toHaveLength(before)
+  })
+  test('T28 stop and delete cancel an episode', () => {
+    for (const want of ['stopped', 'deleted'] as const) {
+      const world = up().pass(20_000)
+      world.startFails = failure('start_failed', 'no')
+      world.crash()
+      world.wish({ want })
+      expect(world.kind).toBe(want)
+      expect(ended(world)).toMatchObject([{ outcome: 'cancelled' }])
+      expect(world.record.episode).toBeNull()
+    }
+  })
+  test('C41 a new spec stops the old incarnation before the new one starts; a label restarts nothing', () => {
+    const world = up()
+    world.wish({ spec: specOf({ command: ['other'] }) })
+    expect(world.record.incarnation).toBe(2)
+    expect(world.alive()).toHaveLength(1)
+    world.wish({ labels: { a: 'b' } })
+    expect(world.record.incarnation).toBe(2)
+  })
+  test('restart stops and starts; the same number twice acts once', () => {
+    const world = up()
+    world.wish({ restartSeq: 1 })
+    world.pass(2000)
+    expect(world.record.incarnation).toBe(2)
+  })
+  test('C75 paused by somebody else is left alone until a newer wish', () => {
+    const world = up()
+    world.objects = world.objects.map((object) => ({ ...object, state: 'paused' as const }))
+    world.settle().pass(600_000)
+    expect(world.record.phase).toMatchObject({ kind: 'paused', reason: 'paused_outside' })
+    world.wish({})
+    expect(world.kind).toBe('running')
+  })
+  test('pause and resume; a paused one that dies is recovered', () => {
+    const world = up()
+    world.wish({ want: 'paused' })
+    expect(world.kind).toBe('paused')
+    world.pass(20_000)
+    world.wish({ want: 'running' })
+    expect(world.kind).toBe('running')
+    expect(world.record.incarnation).toBe(1)
+  })
+  test('RUN-10 one-shot: exit 0 completes, another is failed for good; on-failure restarts only errors', () => {
+    const ok = up({ spec: specOf({ restart: { policy: 'never' } }) }).crash({ code: 0, signal: null })
+    expect(ok.kind).toBe('completed')
+    const bad = up({ spec: specOf({ restart: { policy: 'never' } }) }).crash({ code: 3, signal: null })
+    expect(bad.record.phase).toMatchObject({ kind: 'failed', lastError: { code: 'one_shot_failed' } })
+    expect(bad.record.incarnation).toBe(1)
+    const content = up({ spec: specOf({ restart: { policy: 'on-failure' } }) }).crash({ code: 0, signal: null })
+    expect(content.kind).toBe('completed')
+    content.wish({ restartSeq: 1 })
+    expect(content.kind).toBe('running')
+  })
+})
+
+describe('guards', () => {
+  test('T27 failing checks never kill a living workload unless data loss is permitted', () => {
+    const world = up()
+    world.verdict = UNHEALTHY
+    const before = world.actions.length
+    world.settle().pass(600_000)
+    expect(world.kind).toBe('degraded')
+    expect(world.actions).toHaveLength(before)
+    world.verdict = { ...HEALTHY, gated: true, health: 'healthy' }
+    world.settle()
+    expect(world.record.phase).toMatchObject({ kind: 'running', reason: 'self_recovered' })
+    world.policy = { ...POLICY, allowDataLoss: true }
+    world.verdict = UNHEALTHY
+    world.settle()
+    expect(world.record.incarnation).toBe(2)
+  })
+  test('HEAL-3 an unreachable runtime is never a missing workload', () => {
+    const world = up()
+    world.reachable = false
+    world.settle().pass(3_600_000)
+    expect(world.record).toMatchObject({ incarnation: 1, phase: { kind: 'running' } })
+  })
+  test('a process that is not ours is never stopped', () => {
+    const world = up()
+    world.objects = world.objects.map((object) => ({ ...object, matches: false }))
+    world.settle()
+    expect(world.actions.filter((action) => action.kind === 'stop')).toEqual([])
+    expect(world.record.incarnation).toBe(2)
+  })
+  test('a stop that fails is tried again and says so', () => {
+    const world = up()
+    world.stopFails = failure('stop_failed', 'busy')
+    world.wish({ want: 'stopped' })
+    expect(world.record.phase).toMatchObject({ kind: 'stopping', lastError: { code: 'stop_failed' } })
+    world.stopFails = null
+    world.toWake()
+    expect(world.kind).toBe('stopped')
+  })
+})
+
+const event = fc.oneof(
+  fc.record({ kind: fc.constant('crash' as const), code: fc.constantFrom(0, 3, null) }),
+  fc.record({ kind: fc.constant('want' as const), want: fc.constantFrom('running' as const, 'stopped' as const, 'paused' as const) }),
+  fc.record({ kind: fc.constant('seq' as const), seq: fc.constantFrom('restartSeq' as const, 'recoverSeq' as const, 'healSeq' as const) }),
+  fc.record({ kind: fc.constant('spec' as const), command: fc.constantFrom('a', 'b', 'c') }),
+  fc.record({ kind: fc.constant('reach' as const), up: fc.boolean() }),
+  fc.record({ kind: fc.constant('start' as const), fails: fc.constantFrom(null, 'start_failed' as const, 'image_not_found' as const, 'runtime_unreachable' as const) }),
+  fc.record({ kind: fc.constant('checks' as const), ok: fc.boolean() }),
+  fc.record({ kind: fc.constant('time' as const), ms: fc.integer({ min: 1, max: 400_000 }) }),
+)
+
+test('T45 any interleaving: at most one lives, nothing wished away starts, one outcome per episode, and it converges', () => {
+  fc.assert(
+    fc.property(fc.array(event, { maxLength: 40 }), (events) => {
+      const world = new World().settle()
+      for (const now of events) {
+        if (now.kind === 'crash' && world.alive().length > 0) world.crash({ code: now.code, signal: now.code === null ? 'SIGKILL' : null })
+        if (now.kind === 'want') world.wish({ want: now.want })
+        if (now.kind === 'seq') world.wish({ [now.seq]: world.record.desired[now.seq] + 1 })
+        if (now.kind === 'spec') world.wish({ spec: specOf({ command: [now.command] }) })
+        if (now.kind === 'reach') world.reachable = now.up
+        if (now.kind === 'start') world.startFails = now.fails && failure(now.fails, 'fault')
+        if (now.kind === 'checks') world.verdict = now.ok ? HEALTHY : UNHEALTHY
+        if (now.kind === 'time') world.pass(now.ms)
+        world.settle()
+        expect(world.alive().length).toBeLessThanOrEqual(1)
+      }
+      world.reachable = true
+      world.startFails = null
+      world.verdict = HEALTHY
+      world.settle()
+      world.wish({ want: 'running', restartSeq: world.record.desired.restartSeq + 1 })
+      for (let round = 0; round < 8; round += 1) world.pass(6000)
+      expect(world.kind).toBe('running')
+      expect(world.alive()).toHaveLength(1)
+      expect(world.record.episode).toBeNull()
+      const opened = world.notes.filter((note) => note.kind === 'orphaned' && note.recovering).length
+      // Trials out of a quarantine are episodes without a new orphan.
+      expect(ended(world).length).toBeGreaterThanOrEqual(opened)
+      world.wish({ want: 'deleted' })
+      expect(world.kind).toBe('deleted')
+      expect(world.objects.filter((object) => object.matches)).toEqual([])
+    }),
+    { numRuns: 400 },
+  )
+})
