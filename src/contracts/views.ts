@@ -1,6 +1,6 @@
 // What the API answers with: snake_case, RFC 3339 times, bytes, `_ms` durations. Output shapes; inputs live in spec.ts and routes.ts.
 import { z } from 'zod'
-import { LastError, CheckStanding } from './phase.ts'
+import { CheckStanding, LastError } from './phase.ts'
 
 const time = z.iso.datetime()
 
@@ -29,7 +29,12 @@ export const Problem = z.looseObject({
 export type Problem = z.infer<typeof Problem>
 
 export const AddressView = z.object({ name: z.string(), protocol: z.string(), internal: z.number(), host: z.string(), port: z.number() })
-export const ExitView = z.object({ code: z.number().nullable(), signal: z.string().nullable(), memory_limit_exceeded: z.boolean(), at: time })
+export const ExitView = z.object({
+  code: z.number().nullable(),
+  signal: z.string().nullable(),
+  memory_limit_exceeded: z.boolean(),
+  at: time,
+})
 export const CheckView = z.object({
   name: z.string(),
   kind: CheckStanding.shape.kind,
@@ -52,7 +57,12 @@ export const InstanceView = z.object({
   attempt: z.number(),
   next_attempt_at: time.nullable(),
   last_error: ErrorView.nullable(),
-  desired: z.object({ state: z.enum(['running', 'stopped', 'paused', 'deleted']), generation: z.number(), observed_generation: z.number(), spec: z.record(z.string(), z.unknown()) }),
+  desired: z.object({
+    state: z.enum(['running', 'stopped', 'paused', 'deleted']),
+    generation: z.number(),
+    observed_generation: z.number(),
+    spec: z.record(z.string(), z.unknown()),
+  }),
   node_id: z.string().nullable(),
   app: z.string().nullable(),
   env: z.string().nullable(),
@@ -62,7 +72,11 @@ export const InstanceView = z.object({
   pid: z.number().nullable(),
   last_exit: ExitView.nullable(),
   cloud_init: z
-    .object({ done: z.boolean(), steps: z.array(z.object({ step: z.string(), ok: z.boolean(), exit_code: z.number().nullable(), output: z.string() })), unsupported: z.array(z.string()) })
+    .object({
+      done: z.boolean(),
+      steps: z.array(z.object({ step: z.string(), ok: z.boolean(), exit_code: z.number().nullable(), output: z.string() })),
+      unsupported: z.array(z.string()),
+    })
     .nullable(),
   notes: z.array(z.string()),
   labels: z.record(z.string(), z.string()),
@@ -84,7 +98,18 @@ export const AttemptView = z.object({
 })
 export const HistoryView = z.object({
   attempts: z.array(AttemptView),
-  transitions: z.array(z.object({ seq: z.number(), at: time, from: z.string().nullable(), to: z.string(), reason: z.string(), incarnation: z.number(), exit: ExitView.nullable(), error: ErrorView.nullable() })),
+  transitions: z.array(
+    z.object({
+      seq: z.number(),
+      at: time,
+      from: z.string().nullable(),
+      to: z.string(),
+      reason: z.string(),
+      incarnation: z.number(),
+      exit: ExitView.nullable(),
+      error: ErrorView.nullable(),
+    }),
+  ),
 })
 export type HistoryView = z.infer<typeof HistoryView>
 
@@ -157,7 +182,16 @@ export const NodeView = z.object({
   memory_ratio: z.number(),
   disk_ratio: z.number(),
   pressure: z.array(z.string()),
-  runtimes: z.array(z.object({ runtime: z.string(), usable: z.boolean(), version: z.string().nullable(), detail: z.string(), fix: z.string().nullable(), limits: z.string() })),
+  runtimes: z.array(
+    z.object({
+      runtime: z.string(),
+      usable: z.boolean(),
+      version: z.string().nullable(),
+      detail: z.string(),
+      fix: z.string().nullable(),
+      limits: z.string(),
+    }),
+  ),
   labels: z.record(z.string(), z.string()),
   instances: z.number(),
   agent_version: z.string(),
@@ -165,7 +199,14 @@ export const NodeView = z.object({
 export type NodeView = z.infer<typeof NodeView>
 
 export const OrgView = z.object({ id: z.string(), name: z.string(), created_at: time })
-export const TokenView = z.object({ id: z.string(), name: z.string(), org_id: z.string().nullable(), role: z.enum(['operator', 'viewer', 'agent']), created_at: time, last_used_at: time.nullable() })
+export const TokenView = z.object({
+  id: z.string(),
+  name: z.string(),
+  org_id: z.string().nullable(),
+  role: z.enum(['operator', 'viewer', 'agent']),
+  created_at: time,
+  last_used_at: time.nullable(),
+})
 
 export const EnvStatusView = z.object({
   id: z.string(),
@@ -175,12 +216,31 @@ export const EnvStatusView = z.object({
   /** `converging` until each replica runs the newest manifest and is ready. */
   state: z.enum(['converging', 'running', 'failing']),
   processes: z.array(
-    z.object({ name: z.string(), wanted: z.number(), running: z.number(), ready: z.number(), current: z.number(), instances: z.array(z.object({ id: z.string(), name: z.string(), state: z.string() })) }),
+    z.object({
+      name: z.string(),
+      wanted: z.number(),
+      running: z.number(),
+      ready: z.number(),
+      current: z.number(),
+      instances: z.array(z.object({ id: z.string(), name: z.string(), state: z.string() })),
+    }),
   ),
 })
 export type EnvStatusView = z.infer<typeof EnvStatusView>
 
-export const HealthView = z.object({ status: z.enum(['healthy', 'degraded', 'unhealthy']), version: z.string(), checks: z.record(z.string(), z.object({ status: z.enum(['healthy', 'degraded', 'unhealthy']), detail: z.string() })) })
+/** One line of an NDJSON answer (logs, exec): output, or the end, or the error that cut it short. The last line is never output. */
+export const StreamLine = z.union([
+  z.object({ stream: z.enum(['stdout', 'stderr']), at: time.nullable(), data: z.base64() }),
+  z.object({ end: z.literal(true), exit_code: z.number().nullable(), lost_bytes: z.number().nullable() }),
+  z.object({ error: Problem }),
+])
+export type StreamLine = z.infer<typeof StreamLine>
+
+export const HealthView = z.object({
+  status: z.enum(['healthy', 'degraded', 'unhealthy']),
+  version: z.string(),
+  checks: z.record(z.string(), z.object({ status: z.enum(['healthy', 'degraded', 'unhealthy']), detail: z.string() })),
+})
 export type HealthView = z.infer<typeof HealthView>
 
 export const page = <Item extends z.ZodType>(item: Item) => z.object({ items: z.array(item), next_cursor: z.string().nullable() })
