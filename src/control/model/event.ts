@@ -10,6 +10,8 @@ export const EVENT_TYPES = [
   'instance.refused', // {nodes}
   'instance.state_changed', // {from, to, reason, incarnation, error?, exit?}
   'instance.deleted',
+  'heal.succeeded', // {attempts}
+  'heal.given_up', // {attempts, cause}
   'node.connected',
   'node.disconnected',
   'node.cordoned',

@@ -4,6 +4,10 @@ import type { InstanceId, OrgId } from '../../contracts/ids.ts'
 export interface HealRecord {
   readonly instanceId: InstanceId
   readonly orgId: OrgId
+  /** The desired generation this work is about: the healer's own last one, or the one it saw. A newer one by somebody else ends the work. */
+  readonly generation: number
+  /** Kept, and never tried again for this generation: attempts exhausted, or nothing the healer may mend. */
+  readonly givenUp: boolean
   /** Not before this time. */
   readonly dueAtMs: number
   /** Attempts already made in this episode. */

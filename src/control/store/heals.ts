@@ -10,7 +10,7 @@ const later = (): never => {
   throw new Error('being written')
 }
 
-/** Instances that may need the healer: phase `failed` or `lost`, wanted running, without a row of work yet. Oldest change first. */
+/** Instances that may need the healer: phase `failed` or `lost`, wanted running, without a row of work for their present generation. Oldest change first. */
 export function listHealable(_db: Db, _limit: number): Promise<Result<readonly InstanceRecord[], Failure>> {
   return later()
 }
@@ -18,11 +18,12 @@ export function listHealable(_db: Db, _limit: number): Promise<Result<readonly I
 export interface NewHeal {
   readonly instanceId: InstanceId
   readonly orgId: OrgId
+  readonly generation: number
   readonly dueAtMs: number
   readonly reason: string
 }
 
-/** Adds work; an instance that already has a row keeps it (false). */
+/** Adds work with no attempts; a row for an older generation is replaced, one for this or a newer generation is kept (false). */
 export function scheduleHeal(_tx: Tx, _heal: NewHeal): Promise<Result<boolean, Failure>> {
   return later()
 }
@@ -38,11 +39,17 @@ export function claimHeals(
   return later()
 }
 
-/** Puts it back with a new due time and one more attempt. False when the lease was lost. */
+/** Puts it back with these values and without the lease. False when the lease was lost. */
 export function postponeHeal(
   _tx: Tx,
   _heal: ClaimedHeal,
-  _given: { readonly dueAtMs: number; readonly attempts: number; readonly lastError: string | null },
+  _given: {
+    readonly dueAtMs: number
+    readonly attempts: number
+    readonly generation: number
+    readonly givenUp: boolean
+    readonly lastError: string | null
+  },
 ): Promise<Result<boolean, Failure>> {
   return later()
 }

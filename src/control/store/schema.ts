@@ -63,6 +63,8 @@ export interface Schema {
   heals: {
     instance_id: string
     org_id: string
+    generation: number
+    given_up: boolean
     due_at_ms: number
     attempts: number
     reason: string
