@@ -116,7 +116,7 @@ enabled = true
   })
 
   test('a section that is no table is refused', () => {
-    expect(refusedKeys('reliability = 3')).toEqual(.reliability)
+    expect(refusedKeys('reliability = 3')).toEqual(['reliability'])
   })
 
   test('the cap follows a longer first wait, but two that contradict are refused', () => {
