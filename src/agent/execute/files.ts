@@ -1,0 +1,69 @@
+// The instance directories: <state-dir>/instances/<id>/journal holds every record; the drivers keep their own files beside it.
+import { mkdir, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Logger } from '../../base/log.ts'
+import { err, ok, type Result } from '../../base/result.ts'
+import type { Transition } from '../../contracts/agent-protocol.ts'
+import type { Failure } from '../../contracts/errors.ts'
+import { InstanceId } from '../../contracts/ids.ts'
+import { fileFailure, removeDir } from '../journal/files.ts'
+import { type Journal, openJournal, readJournalSync } from '../journal/journal.ts'
+import { JournalLine } from '../model/record.ts'
+
+export interface InstanceFiles {
+  append(id: InstanceId, line: JournalLine): Promise<Result<void, Failure>>
+  remove(id: InstanceId): Promise<Result<void, Failure>>
+  /** Everything a former agent left; a directory whose journal has no valid line is reported and left alone. */
+  load(): Promise<Result<readonly { readonly last: JournalLine; readonly transitions: readonly Transition[] }[], Failure>>
+}
+
+export function openInstanceFiles(stateDir: string, log: Logger): InstanceFiles {
+  const root = join(stateDir, 'instances')
+  const journals = new Map<InstanceId, Journal>()
+
+  const journalOf = async (id: InstanceId): Promise<Result<Journal, Failure>> => {
+    const known = journals.get(id)
+    if (known) return ok(known)
+    const dir = join(root, id)
+    try {
+      await mkdir(dir, { recursive: true, mode: 0o700 })
+    } catch (error) {
+      return err(fileFailure(error, dir))
+    }
+    const journal = openJournal(join(dir, 'journal'))
+    journals.set(id, journal)
+    return ok(journal)
+  }
+
+  return {
+    async append(id, line) {
+      const journal = await journalOf(id)
+      return journal.ok ? journal.value.append(line) : journal
+    },
+    async remove(id) {
+      journals.delete(id)
+      return removeDir(join(root, id))
+    },
+    async load() {
+      try {
+        await mkdir(root, { recursive: true, mode: 0o700 })
+        const found: { last: JournalLine; transitions: readonly Transition[] }[] = []
+        for (const name of (await readdir(root)).sort()) {
+          const id = InstanceId.safeParse(name)
+          if (!id.success) continue
+          const lines: JournalLine[] = []
+          for (const raw of readJournalSync(join(root, name, 'journal'))) {
+            const line = JournalLine.safeParse(raw)
+            if (line.success) lines.push(line.data)
+          }
+          const last = lines.at(-1)
+          if (last) found.push({ last, transitions: lines.map((line) => line.transition).filter((transition) => transition !== null) })
+          else log.error('instance directory without a readable journal', { instance_id: id.data })
+        }
+        return ok(found)
+      } catch (error) {
+        return err(fileFailure(error, root))
+      }
+    },
+  }
+}

@@ -1,0 +1,249 @@
+// The node agent, built by hand, top to bottom. It makes what runs on this node equal to what is wished, and tells the control plane.
+// It needs no control plane to keep things running: on start it reads its journals, looks at what runs, and goes on from there.
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { Cleanup } from '../base/cleanup.ts'
+import type { Clock, Random } from '../base/clock.ts'
+import { withDeadline } from '../base/deadline.ts'
+import { err, ok, type Result } from '../base/result.ts'
+import { semaphore } from '../base/semaphore.ts'
+import type { NodeFacts, RuntimeStatus } from '../contracts/agent-protocol.ts'
+import { type Failure, failure } from '../contracts/errors.ts'
+import type { NodeId } from '../contracts/ids.ts'
+import type { Runtime } from '../contracts/spec.ts'
+import type { TelemetryLogger } from '../telemetry/logger.ts'
+import type { Telemetry } from '../telemetry/meter.ts'
+import { type AgentConfig, recoveryPolicy } from './config.ts'
+import { createDockerDriver } from './drivers/docker/driver.ts'
+import type { Driver } from './drivers/driver.ts'
+import { createProcessDriver } from './drivers/process/driver.ts'
+import { execute } from './execute/execute.ts'
+import { openInstanceFiles } from './execute/files.ts'
+import { createLedger } from './execute/ledger.ts'
+import { createPorts } from './execute/ports.ts'
+import { answer } from './execute/requests.ts'
+import { LIMITS } from './limits.ts'
+import { openLink } from './link/link.ts'
+import { registerGauges } from './loop/gauges.ts'
+import { createHealthKeeper } from './loop/health.ts'
+import { createInstances, type Instances } from './loop/instances.ts'
+import { createReporter } from './loop/reporter.ts'
+import { createScanner } from './loop/scanner.ts'
+import { createMonitor } from './monitor/monitor.ts'
+import { lookAt, lookAtAll } from './observe/look.ts'
+import { createProber } from './probes/prober.ts'
+import { admit } from './reconcile/admission.ts'
+
+export const AGENT_VERSION = '0.1.0'
+
+export interface AgentOptions {
+  readonly stateDir: string
+  /** Where the control plane listens; null = work alone (used to stop workloads while nothing else runs). */
+  readonly controlUrl: string | null
+  readonly token: string
+  readonly nodeId: NodeId
+  readonly nodeLabels: Readonly<Record<string, string>>
+  readonly log: TelemetryLogger
+  readonly telemetry: Telemetry
+  readonly clock: Clock
+  readonly random: Random
+  readonly config: AgentConfig
+  readonly dockerSocket: string
+  /** Labels on every container this agent makes, beyond its own. */
+  readonly extraContainerLabels?: Readonly<Record<string, string>>
+}
+
+export interface Agent {
+  readonly nodeId: NodeId
+  health(): { readonly status: 'healthy' | 'degraded'; readonly detail: string; readonly runtimes: readonly RuntimeStatus[]; readonly connected: boolean }
+  readonly instances: number
+  /** Stops every workload of this node; what is wished stays as it is. */
+  stopWorkloads(deadlineMs: number): Promise<Result<void, Failure>>
+  /** Ends the agent; workloads keep running. */
+  close(): Promise<void>
+}
+
+/** Ready when what a former agent left has been read and looked at; the control plane is dialled in the background. */
+export async function startAgent(options: AgentOptions): Promise<Result<Agent, Failure>> {
+  const cleanup = new Cleanup()
+  const drivers = makeDrivers(options)
+  for (const driver of drivers.values()) cleanup.add(`${driver.runtime} driver`, () => driver[Symbol.asyncDispose]())
+  const files = openInstanceFiles(options.stateDir, options.log.child('journal'))
+  const loaded = await files.load()
+  if (!loaded.ok) {
+    await cleanup.run()
+    return loaded
+  }
+  const parts = assemble(options, drivers, files, cleanup)
+  parts.instances.adopt(loaded.value)
+  for (const { last } of loaded.value) parts.ports.adopt(last.record.desired.id, last.record.hostPorts)
+  await Promise.all([...drivers.values()].map((driver) => driver.watch(parts.onDriverEvent)))
+  await parts.scanner.start()
+  options.log.info('agent started', { node_id: options.nodeId, adopted: loaded.value.length })
+  parts.connect()
+  return ok({
+    nodeId: options.nodeId,
+    health: parts.health,
+    get instances() {
+      return parts.instances.entries.size
+    },
+    stopWorkloads: (deadlineMs) => stopAll(options.clock, parts.instances, deadlineMs),
+    async close() {
+      for (const { what, error } of await cleanup.run()) options.log.error('close failed', { what, error: String(error) })
+    },
+  })
+}
+
+function makeDrivers(options: AgentOptions): ReadonlyMap<Runtime, Driver> {
+  const { stateDir, nodeId, clock, random, dockerSocket } = options
+  const made: readonly Driver[] = [
+    createProcessDriver({ stateDir, nodeId, clock, random, log: options.log.child('process') }),
+    createDockerDriver({ stateDir, nodeId, clock, random, log: options.log.child('docker'), socketPath: dockerSocket, extraLabels: options.extraContainerLabels ?? {} }),
+  ]
+  return new Map(made.map((driver) => [driver.runtime, driver]))
+}
+
+async function stopAll(clock: Clock, instances: Instances, deadlineMs: number): Promise<Result<void, Failure>> {
+  try {
+    await withDeadline(clock, deadlineMs, undefined, (signal) => instances.shutdown(signal))
+    return ok(undefined)
+  } catch (error) {
+    const left = [...instances.entries.values()].filter((entry) => entry.record.phase.kind !== 'stopped' && entry.record.phase.kind !== 'deleted').map((entry) => entry.record.desired.name)
+    return err(failure('stop_failed', `Still not stopped after ${deadlineMs} ms: ${left.join(', ')}.`, { instances: left }, error))
+  }
+}
+
+function assemble(options: AgentOptions, drivers: ReadonlyMap<Runtime, Driver>, files: ReturnType<typeof openInstanceFiles>, cleanup: Cleanup) {
+  const { clock, random, config, nodeId } = options
+  const { meter } = options.telemetry
+  const log = options.log.child('agent')
+  const monitor = createMonitor({ clock, log, paths: [options.stateDir], thresholds: config.thresholds, reservedMemoryBytes: config.reservedMemoryBytes, safetyBufferRatio: config.safetyBufferRatio, cpuOvercommit: config.cpuOvercommit, meter })
+  cleanup.add('monitor', () => monitor.close())
+  const ledger = createLedger((ask, reservedMemoryBytes) => admit(ask, { reservedMemoryBytes, allocatableMemoryBytes: monitor.capacity().allocatableMemoryBytes, pressure: monitor.pressure() }))
+  const ports = createPorts()
+  const starts = semaphore(Math.max(4, LIMITS.startsPerCore * monitor.capacity().cores))
+  const executing = { clock, limits: LIMITS, drivers, ledger, ports, starts, nodeId }
+  const usage = () => monitor.usage(ledger.reservedMemoryBytes)
+  const closing = new AbortController()
+
+  const instances = createInstances({
+    clock,
+    random,
+    log,
+    meter,
+    limits: LIMITS,
+    look: async (id, runtime, signal) => {
+      const driver = drivers.get(runtime)
+      return driver ? lookAt(clock, driver, id, LIMITS.inspectDeadlineMs, signal) : { kind: 'unknown', failure: failure('runtime_unavailable', `This node has no ${runtime} runtime.`) }
+    },
+    execute: (record, action, signal) => execute(executing, record, action, signal),
+    journal: (id, line) => files.append(id, line),
+    removeFiles: (id) => files.remove(id),
+    policyFor: (record) => recoveryPolicy(config, record.desired.spec, record.desired.recoveryMode),
+    changed: (entry) => {
+      health.follow(entry)
+      reporter.dirty(entry.record.desired.id)
+    },
+    adoptReservation: (record) => ledger.adopt(record.desired.id, record.desired.spec),
+    releaseReservation: (id) => {
+      ledger.release(id)
+      ports.release(id)
+    },
+  })
+  cleanup.add('instances', () => instances.close())
+
+  const reporter = createReporter({ clock, batchMax: LIMITS.reportBatchMax, observed: (id) => instances.observed(id), ids: () => instances.entries.keys(), send: (items) => link?.sendObserved(items) ?? true })
+  cleanup.add('reporter', () => reporter.close())
+
+  const prober = createProber({ clock, random, log, config: config.reliability.healthCheck, drivers, onResult: (result) => health.update(result) })
+  cleanup.add('prober', () => prober.close())
+  const health = createHealthKeeper({
+    clock,
+    log,
+    meter,
+    config: config.reliability.healthCheck,
+    enabled: config.reliability.enabled && config.reliability.healthCheck.enabled,
+    entry: (id) => instances.entries.get(id),
+    watch: (subject) => prober.set(subject),
+    unwatch: (id) => prober.drop(id),
+    changed: (entry) => reporter.dirty(entry.record.desired.id),
+    nudge: (id) => instances.nudge(id),
+  })
+  registerGauges(meter, instances.entries, clock, starts)
+
+  const scanner = createScanner({
+    clock,
+    log,
+    meter,
+    instances,
+    runtimes: [...drivers.keys()],
+    detectionIntervalMs: config.reliability.recovery.detectionIntervalMs,
+    statusIntervalMs: LIMITS.runtimeStatusIntervalMs,
+    list: async (runtime) => {
+      const driver = drivers.get(runtime)
+      return driver ? lookAtAll(clock, driver, LIMITS.listDeadlineMs, closing.signal) : err(failure('runtime_unavailable', runtime))
+    },
+    status: async (runtime) => statusOf(clock, drivers, runtime, closing.signal),
+    statusChanged: () => link?.sendFacts(facts()),
+  })
+  cleanup.add('scanner', () => scanner.close())
+  cleanup.add('requests', () => closing.abort(new Error('the agent is closing')))
+
+  const facts = (): NodeFacts => {
+    const capacity = monitor.capacity()
+    return {
+      hostname: hostname(),
+      os: `${process.platform} ${process.arch}`,
+      ...capacity,
+      labels: { ...options.nodeLabels },
+      runtimes: [...scanner.statuses()],
+      agentVersion: AGENT_VERSION,
+    }
+  }
+
+  let link: ReturnType<typeof openLink> | null = null
+  const connect = () => {
+    if (options.controlUrl === null) return
+    link = openLink({
+      controlUrl: options.controlUrl,
+      token: options.token,
+      clock,
+      random,
+      log: options.log.child('link'),
+      hello: () => ({ nodeId, bootId: bootId(random), facts: facts(), usage: usage(), instances: [...instances.entries.values()].map(({ record }) => ({ id: record.desired.id, generation: record.desired.generation })) }),
+      usage,
+      onWelcome: (items, seen) => {
+        for (const { id, seq } of seen) instances.acked(id, seq)
+        const known = new Set(items.map((item) => item.id))
+        for (const [id, entry] of instances.entries) if (!known.has(id) && entry.record.phase.kind !== 'deleted') log.warn('instance unknown to the control plane', { instance_id: id })
+        instances.setDesired(items)
+      },
+      onDesired: (items) => instances.setDesired(items),
+      onAck: (items) => {
+        for (const { id, seq } of items) instances.acked(id, seq)
+      },
+      onRequest: (request, reply, signal) => answer({ clock, limits: LIMITS, drivers, record: (id) => instances.entries.get(id)?.record }, request, (chunk) => void reply.chunk(chunk), signal),
+      onConnected: (connected) => {
+        if (connected) reporter.resendAll()
+      },
+    })
+    const opened = link
+    cleanup.add('link', () => opened.close())
+  }
+
+  return {
+    instances,
+    ports,
+    scanner,
+    connect,
+    onDriverEvent: driverEvents(instances, scanner),
+    health: (): ReturnType<Agent['health']> => {
+      const runtimes = scanner.statuses()
+      const connected = link?.connected() ?? false
+      const usable = runtimes.some((status) => status.usable)
+      return { status: usable && (connected || options.controlUrl === null) ? 'healthy' : 'degraded', detail: !usable ? 'no runtime is usable' : connected ? 'connected' : 'not connected to the control plane; workloads keep running', runtimes, connected }
+    },
+  }
+}
+
+let bootIdKept: string | null = null
