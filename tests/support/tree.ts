@@ -1,0 +1,26 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { readSource, type Source } from './source.ts'
+
+export const ROOT = join(import.meta.dirname, '../..')
+
+/** Paths of the project's own files, relative to its root, without what is generated or installed. */
+export function filesBelow(folder: string): readonly string[] {
+  return readdirSync(join(ROOT, folder), { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(ROOT.length + 1))
+    .sort()
+}
+
+export function readText(path: string): string {
+  return readFileSync(join(ROOT, path), 'utf8')
+}
+
+export function sourcesOf(folders: readonly string[]): readonly Source[] {
+  const present = readdirSync(ROOT)
+  return folders
+    .filter((folder) => present.includes(folder))
+    .flatMap(filesBelow)
+    .filter((path) => /\.(ts|tsx|js)$/.test(path))
+    .map((path) => readSource(path, readText(path)))
+}
