@@ -45,7 +45,7 @@ describe('imports', () => {
   test('a cycle in the table, and a row that does not exist', () => {
     const cyclic = { layers: { a: ['b'], b: ['c'], c: ['a'] }, lazy: {}, decisions: [] }
     expect(tableFaults(cyclic)).toContain('cycle: a -> b -> c -> a')
-    expect(tableFaults({ layers: { a: ['gone'] }, lazy: { lost: ['a'] }, decisions: ['never'] })).toEqual([
+    expect(tableFaults({ layers: { a: ['gone'] }, lazy: { a: ['lost'] }, decisions: ['never'] })).toEqual([
       'no row is called gone',
       'no row is called lost',
       'no row is called never',

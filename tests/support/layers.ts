@@ -1,7 +1,10 @@
 import { posix } from 'node:path'
 import { importsOf, type Source } from './source.ts'
 
-/** `layers.json`: who may import whom. `lazy` edges are allowed as `import('…')` only: they start a process, they do not use a part. */
+/**
+ * `layers.json`: who may import whom. `lazy` adds, for the files below one folder, what they may import as `import('…')` only: they
+ * start a process, they do not use a part of it.
+ */
 export interface Layers {
   readonly layers: Readonly<Record<string, readonly string[]>>
   readonly lazy: Readonly<Record<string, readonly string[]>>
@@ -43,13 +46,14 @@ function arrowFault(from: string, to: string, lazy: boolean, table: Layers): str
   const [here, there] = [layerOf(from, table), layerOf(to, table)]
   if (here === undefined) return 'its folder has no row in layers.json'
   if (there === undefined) return `imports ${to}, whose folder has no row in layers.json`
-  if (here === there || allows(rowOf(here, table.layers), there)) return undefined
-  if (!allows(rowOf(here, table.lazy), there)) return `${here} may not import ${there} (${to})`
-  return lazy ? undefined : `${here} may import ${there} only as import('…') (${to})`
+  if (here === there || allows(rowOf(here, table), there)) return undefined
+  const starts = Object.entries(table.lazy).some(([folder, row]) => from.startsWith(`src/${folder}/`) && row.includes(there))
+  if (!starts) return `${here} may not import ${there} (${to})`
+  return lazy ? undefined : `${there} may be imported only as import('…')`
 }
 
-function rowOf(layer: string, rows: Readonly<Record<string, readonly string[]>>): readonly string[] {
-  return rows[layer] ?? rows[`${posix.dirname(layer)}/*`] ?? []
+function rowOf(layer: string, { layers }: Layers): readonly string[] {
+  return layers[layer] ?? layers[`${posix.dirname(layer)}/*`] ?? []
 }
 
 function allows(row: readonly string[], layer: string): boolean {
@@ -61,7 +65,7 @@ export function tableFaults(table: Layers): readonly string[] {
   const names = Object.keys(table.layers)
   const below = (entry: string) => names.filter((name) => name.startsWith(entry.slice(0, -1)))
   const exists = (entry: string) => names.includes(entry) || (entry.endsWith('/*') && below(entry).length > 0)
-  const mentioned = [...Object.entries(table.layers), ...Object.entries(table.lazy)].flat(2).concat(table.decisions)
+  const mentioned = [...Object.values(table.layers), ...Object.values(table.lazy), table.decisions].flat()
   const unknown = [...new Set(mentioned)].filter((entry) => !exists(entry)).map((entry) => `no row is called ${entry}`)
   const targets = (name: string) =>
     (table.layers[name] ?? []).flatMap((entry) => (entry.endsWith('/*') ? below(entry).filter((other) => other !== name) : [entry]))
