@@ -55,6 +55,7 @@ export interface InstanceRecord {
   readonly observedGeneration: number
   readonly incarnation: number
   readonly observed: ObservedRest | null
+  /** The agent's numbering of transitions, on its present node. */
   readonly lastTransitionSeq: number
   /** Rises with every change of labels or metadata and of the desired half; the ETag of the API. */
   readonly version: number

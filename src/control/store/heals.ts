@@ -1,18 +1,51 @@
 // The healer's work: one row per instance, claimed with a lease.
+import { sql } from 'kysely'
 import type { Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import type { InstanceId, OrgId } from '../../contracts/ids.ts'
 import type { ClaimedHeal, HealRecord } from '../model/heal.ts'
 import type { InstanceRecord } from '../model/instance.ts'
+import { attempt } from './attempt.ts'
 import type { Db, Tx } from './db.ts'
+import { healRecord, INSTANCE_COLUMNS, instanceRecord } from './records.ts'
 
-const later = (): never => {
-  throw new Error('being written')
-}
+const HEAL_COLUMNS = [
+  'instance_id',
+  'org_id',
+  'generation',
+  'given_up',
+  'due_at_ms',
+  'attempts',
+  'reason',
+  'last_error',
+  'created_at_ms',
+] as const
 
 /** Instances that may need the healer: phase `failed` or `lost`, wanted running, without a row of work for their present generation. Oldest change first. */
-export function listHealable(_db: Db, _limit: number): Promise<Result<readonly InstanceRecord[], Failure>> {
-  return later()
+export function listHealable(db: Db, limit: number): Promise<Result<readonly InstanceRecord[], Failure>> {
+  return attempt(async () => {
+    const rows = await db
+      .selectFrom('instances')
+      .select(INSTANCE_COLUMNS)
+      .where('state', 'in', ['failed', 'lost'])
+      .where('deleted_at_ms', 'is', null)
+      .where('want', '=', 'running')
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(
+            selectFrom('heals')
+              .select('heals.instance_id')
+              .whereRef('heals.instance_id', '=', 'instances.id')
+              .whereRef('heals.generation', '>=', 'instances.generation'),
+          ),
+        ),
+      )
+      .orderBy('updated_at_ms')
+      .orderBy('id')
+      .limit(limit)
+      .execute()
+    return rows.map(instanceRecord)
+  })
 }
 
 export interface NewHeal {
@@ -24,8 +57,29 @@ export interface NewHeal {
 }
 
 /** Adds work with no attempts; a row for an older generation is replaced, one for this or a newer generation is kept (false). */
-export function scheduleHeal(_tx: Tx, _heal: NewHeal): Promise<Result<boolean, Failure>> {
-  return later()
+export function scheduleHeal(tx: Tx, heal: NewHeal): Promise<Result<boolean, Failure>> {
+  return attempt(async () => {
+    const row = {
+      org_id: heal.orgId,
+      generation: heal.generation,
+      given_up: false,
+      due_at_ms: heal.dueAtMs,
+      attempts: 0,
+      reason: heal.reason,
+      last_error: null,
+      lease: null,
+      lease_until_ms: null,
+      created_at_ms: tx.nowMs,
+    }
+    const written = await tx.db
+      .insertInto('heals')
+      .values({ instance_id: heal.instanceId, ...row })
+      .onConflict((conflict) => conflict.column('instance_id').doUpdateSet(row).where('heals.generation', '<', heal.generation))
+      .returning('instance_id')
+      .executeTakeFirst()
+    if (written) tx.changed({ kind: 'heal', id: heal.instanceId })
+    return written !== undefined
+  })
 }
 
 /**
@@ -33,17 +87,34 @@ export function scheduleHeal(_tx: Tx, _heal: NewHeal): Promise<Result<boolean, F
  * another's first. Rows whose lease ran out are claimable again. Two claimers never get the same row.
  */
 export function claimHeals(
-  _db: Db,
-  _given: { readonly nowMs: number; readonly leaseMs: number; readonly lease: string; readonly limit: number },
+  db: Db,
+  given: { readonly nowMs: number; readonly leaseMs: number; readonly lease: string; readonly limit: number },
 ): Promise<Result<readonly ClaimedHeal[], Failure>> {
-  return later()
+  const { nowMs } = given
+  const due = sql`not given_up and due_at_ms <= ${nowMs} and (lease is null or lease_until_ms <= ${nowMs})`
+  return attempt(async () => {
+    // The conditions stand twice: the ranking reads a snapshot, the locked row is checked again as it is now.
+    const { rows } = await sql<Parameters<typeof healRecord>[0] & { turn: number }>`
+      with ranked as materialized (
+        select instance_id, row_number() over (partition by org_id order by due_at_ms, instance_id) as turn from heals where ${due}
+      ), picked as (
+        select heals.instance_id, ranked.turn from heals join ranked using (instance_id) where ${due}
+        order by ranked.turn, heals.due_at_ms, heals.instance_id limit ${given.limit} for update of heals skip locked
+      )
+      update heals set lease = ${given.lease}, lease_until_ms = ${nowMs + given.leaseMs}
+      from picked where heals.instance_id = picked.instance_id
+      returning heals.instance_id, org_id, generation, given_up, due_at_ms, attempts, reason, last_error, created_at_ms, picked.turn
+    `.execute(db)
+    const inTurn = [...rows].sort((left, right) => left.turn - right.turn || left.due_at_ms - right.due_at_ms)
+    return inTurn.map((row) => ({ ...healRecord(row), lease: given.lease }))
+  })
 }
 
 /** Puts it back with these values and without the lease. False when the lease was lost. */
 export function postponeHeal(
-  _tx: Tx,
-  _heal: ClaimedHeal,
-  _given: {
+  tx: Tx,
+  heal: ClaimedHeal,
+  given: {
     readonly dueAtMs: number
     readonly attempts: number
     readonly generation: number
@@ -51,24 +122,60 @@ export function postponeHeal(
     readonly lastError: string | null
   },
 ): Promise<Result<boolean, Failure>> {
-  return later()
+  return attempt(async () => {
+    const row = await tx.db
+      .updateTable('heals')
+      .set({
+        due_at_ms: given.dueAtMs,
+        attempts: given.attempts,
+        generation: given.generation,
+        given_up: given.givenUp,
+        last_error: given.lastError,
+        lease: null,
+        lease_until_ms: null,
+      })
+      .where('instance_id', '=', heal.instanceId)
+      .where('lease', '=', heal.lease)
+      .returning('instance_id')
+      .executeTakeFirst()
+    return row !== undefined
+  })
 }
 
 /** Ends the work of a claimed row. False when the lease was lost. */
-export function finishHeal(_tx: Tx, _heal: ClaimedHeal): Promise<Result<boolean, Failure>> {
-  return later()
+export function finishHeal(tx: Tx, heal: ClaimedHeal): Promise<Result<boolean, Failure>> {
+  return attempt(async () => {
+    const gone = await tx.db
+      .deleteFrom('heals')
+      .where('instance_id', '=', heal.instanceId)
+      .where('lease', '=', heal.lease)
+      .executeTakeFirst()
+    return gone.numDeletedRows > 0n
+  })
 }
 
 /** Drops the work of an instance whoever holds it: it healed by itself, was stopped, or is gone. */
-export function dropHeal(_tx: Tx, _instanceId: InstanceId): Promise<Result<void, Failure>> {
-  return later()
+export function dropHeal(tx: Tx, instanceId: InstanceId): Promise<Result<void, Failure>> {
+  return attempt(async () => {
+    await tx.db.deleteFrom('heals').where('instance_id', '=', instanceId).execute()
+  })
 }
 
-export function getHeal(_db: Db, _instanceId: InstanceId): Promise<Result<HealRecord | null, Failure>> {
-  return later()
+export function getHeal(db: Db, instanceId: InstanceId): Promise<Result<HealRecord | null, Failure>> {
+  return attempt(async () => {
+    const row = await db.selectFrom('heals').select(HEAL_COLUMNS).where('instance_id', '=', instanceId).executeTakeFirst()
+    return row ? healRecord(row) : null
+  })
 }
 
-/** When the next row is due, to know how long to sleep; null when there is none. */
-export function nextHealDueMs(_db: Db): Promise<Result<number | null, Failure>> {
-  return later()
+/** When the next row may be claimed (due, and not under a lease), to know how long to sleep; null when there is none. */
+export function nextHealDueMs(db: Db): Promise<Result<number | null, Failure>> {
+  return attempt(async () => {
+    const row = await db
+      .selectFrom('heals')
+      .select(sql<number | null>`min(greatest(due_at_ms, coalesce(lease_until_ms, 0)))`.as('due'))
+      .where('given_up', '=', false)
+      .executeTakeFirst()
+    return row?.due ?? null
+  })
 }

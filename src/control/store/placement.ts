@@ -3,7 +3,7 @@ import { type ExpressionBuilder, sql } from 'kysely'
 import { err, ok, type Result } from '../../base/result.ts'
 import type { Desired } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
-import { InstanceId, NodeId } from '../../contracts/ids.ts'
+import { InstanceId, type NodeId } from '../../contracts/ids.ts'
 import type { LastError, Phase } from '../../contracts/phase.ts'
 import type { InstanceRecord, NodeRefusal } from '../model/instance.ts'
 import { attempt, Rollback } from './attempt.ts'
@@ -24,7 +24,12 @@ export function listUnplaced(db: Db, limit: number): Promise<Result<readonly Ins
 
 // `state` narrows it to the few pending rows by its index; want and node_id are what counts.
 function unplaced(where: ExpressionBuilder<Schema, 'instances'>) {
-  return where.and([where('state', '=', 'pending'), where('deleted_at_ms', 'is', null), where('node_id', 'is', null), where('want', '=', 'running')])
+  return where.and([
+    where('state', '=', 'pending'),
+    where('deleted_at_ms', 'is', null),
+    where('node_id', 'is', null),
+    where('want', '=', 'running'),
+  ])
 }
 
 /**
@@ -35,7 +40,13 @@ export function placeInstance(tx: Tx, id: InstanceId, nodeId: NodeId): Promise<R
   return attempt(async () => {
     const node = await tx.db.selectFrom('nodes').select(['id', 'facts']).where('id', '=', nodeId).forNoKeyUpdate().executeTakeFirst()
     if (!node) throw new Rollback(failure('not_found', `No node ${nodeId}.`, { kind: 'node', ref: nodeId }))
-    const found = await tx.db.selectFrom('instances').select(INSTANCE_COLUMNS).where('id', '=', id).where(unplaced).forNoKeyUpdate().executeTakeFirst()
+    const found = await tx.db
+      .selectFrom('instances')
+      .select(INSTANCE_COLUMNS)
+      .where('id', '=', id)
+      .where(unplaced)
+      .forNoKeyUpdate()
+      .executeTakeFirst()
     if (!found) return null
     const now = instanceRecord(found)
     const refused = await refuseForSize(tx.db, now, nodeId)
@@ -56,34 +67,38 @@ export function placeInstance(tx: Tx, id: InstanceId, nodeId: NodeId): Promise<R
       .returning(INSTANCE_COLUMNS)
       .executeTakeFirstOrThrow()
     await recordStep(tx, now, phase)
-    tx.emit({ type: 'instance.placed', orgId: now.orgId, instanceId: id, nodeId, data: { node_id: nodeId, generation: row.generation, actor: tx.actor } })
+    tx.emit({
+      type: 'instance.placed',
+      orgId: now.orgId,
+      instanceId: id,
+      nodeId,
+      data: { node_id: nodeId, generation: row.generation, actor: tx.actor },
+    })
     tx.changed({ kind: 'instance', id })
     return instanceRecord(row)
   })
 }
 
+/** Memory only: CPU is shared in time, so it is a matter of scoring. */
 async function refuseForSize(db: Db, now: InstanceRecord, nodeId: NodeId): Promise<Failure | null> {
   const ledger = await ledgerOf(db, nodeId)
-  const dimensions = [
-    ['memory', now.spec.memoryBytes, ledger.allocatableMemoryBytes - ledger.reservedMemoryBytes, 'bytes'],
-    ['cpu', now.spec.cpuMillis, ledger.allocatableCpuMillis - ledger.reservedCpuMillis, 'millis'],
-  ] as const
-  // CPU is shared in time, so it is a matter of scoring, not of refusal; memory is not.
-  const short = dimensions.find(([dimension, requested, available]) => dimension === 'memory' && requested > available)
-  if (!short) return null
-  const [dimension, requested, available, unit] = short
-  return failure('node_full', `${nodeId} has ${Math.max(0, available)} ${unit} of ${dimension} left; ${now.name} needs ${requested}.`, {
-    node_id: nodeId,
-    dimension,
-    requested,
-    available: Math.max(0, available),
-  })
+  const requested = now.spec.memoryBytes
+  const available = Math.max(0, ledger.allocatableMemoryBytes - ledger.reservedMemoryBytes)
+  if (requested <= available) return null
+  const fields = { node_id: nodeId, dimension: 'memory', requested, available }
+  return failure('node_full', `${nodeId} has ${available} bytes of memory left; ${now.name} needs ${requested}.`, fields)
 }
 
 /** Records why no node takes it; writes and emits only when the refusals changed. */
 export function refuseInstance(tx: Tx, id: InstanceId, refusals: readonly NodeRefusal[], error: LastError): Promise<Result<void, Failure>> {
   return attempt(async () => {
-    const found = await tx.db.selectFrom('instances').select(INSTANCE_COLUMNS).where('id', '=', id).where(unplaced).forNoKeyUpdate().executeTakeFirst()
+    const found = await tx.db
+      .selectFrom('instances')
+      .select(INSTANCE_COLUMNS)
+      .where('id', '=', id)
+      .where(unplaced)
+      .forNoKeyUpdate()
+      .executeTakeFirst()
     if (!found) return
     const now = instanceRecord(found)
     if (now.phase.lastError?.code === error.code && now.phase.reason === 'no_node' && sameRefusals(now.refusals, refusals)) return
@@ -93,7 +108,10 @@ export function refuseInstance(tx: Tx, id: InstanceId, refusals: readonly NodeRe
       .set({ refusals: json(refusals), phase: json(phase), updated_at_ms: tx.nowMs })
       .where('id', '=', id)
       .execute()
-    const data = { error: { code: error.code, detail: error.detail }, nodes: refusals.map((one) => ({ node_id: one.nodeId, refused_by: one.refusedBy, detail: one.detail })) }
+    const data = {
+      error: { code: error.code, detail: error.detail },
+      nodes: refusals.map((one) => ({ node_id: one.nodeId, refused_by: one.refusedBy, detail: one.detail })),
+    }
     tx.emit({ type: 'instance.refused', orgId: now.orgId, instanceId: id, data })
     tx.changed({ kind: 'instance', id })
   })
@@ -112,13 +130,22 @@ function sameRefusals(left: readonly NodeRefusal[], right: readonly NodeRefusal[
 /** The whole desired set of a node (for `welcome`), and up to which transition each is stored. */
 export function desiredOfNode(db: Db, nodeId: NodeId): Promise<Result<readonly { desired: Desired; seq: number }[], Failure>> {
   return attempt(async () => {
-    const rows = await db.selectFrom('instances').select(INSTANCE_COLUMNS).where('node_id', '=', nodeId).where('deleted_at_ms', 'is', null).orderBy('id').execute()
+    const rows = await db
+      .selectFrom('instances')
+      .select(INSTANCE_COLUMNS)
+      .where('node_id', '=', nodeId)
+      .where('deleted_at_ms', 'is', null)
+      .orderBy('id')
+      .execute()
     return rows.map(instanceRecord).map((now) => ({ desired: desiredOf(now), seq: now.lastTransitionSeq }))
   })
 }
 
 /** Those that are gone are left out. */
-export function desiredByIds(db: Db, ids: readonly InstanceId[]): Promise<Result<readonly { desired: Desired; nodeId: NodeId | null }[], Failure>> {
+export function desiredByIds(
+  db: Db,
+  ids: readonly InstanceId[],
+): Promise<Result<readonly { desired: Desired; nodeId: NodeId | null }[], Failure>> {
   return attempt(async () => {
     const rows = await db
       .selectFrom('instances')
@@ -148,7 +175,9 @@ function desiredOf(now: InstanceRecord): Desired {
 
 /** Marks the live instances of a node whose phase is not resting as `lost`; returns their ids. None when the node is connected after all. */
 export async function markLost(tx: Tx, nodeId: NodeId): Promise<Result<readonly InstanceId[], Failure>> {
-  const node = await attempt(() => tx.db.selectFrom('nodes').select('connected').where('id', '=', nodeId).forNoKeyUpdate().executeTakeFirst())
+  const node = await attempt(() =>
+    tx.db.selectFrom('nodes').select('connected').where('id', '=', nodeId).forNoKeyUpdate().executeTakeFirst(),
+  )
   if (!node.ok) return node
   if (!node.value) return err(failure('not_found', `No node ${nodeId}.`, { kind: 'node', ref: nodeId }))
   if (node.value.connected) return ok([])
@@ -164,7 +193,11 @@ export async function markLost(tx: Tx, nodeId: NodeId): Promise<Result<readonly 
       .execute()
     const phase: Phase = { kind: 'lost', reason: 'node_lost', sinceMs: tx.nowMs, attempt: 0, lastError: null }
     for (const now of rows.map(instanceRecord)) {
-      await tx.db.updateTable('instances').set({ phase: json(phase), state: phase.kind, updated_at_ms: tx.nowMs }).where('id', '=', now.id).execute()
+      await tx.db
+        .updateTable('instances')
+        .set({ phase: json(phase), state: phase.kind, updated_at_ms: tx.nowMs })
+        .where('id', '=', now.id)
+        .execute()
       await recordStep(tx, now, phase)
       tx.changed({ kind: 'instance', id: now.id })
     }

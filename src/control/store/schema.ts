@@ -57,7 +57,7 @@ export interface Schema {
     key: string
     request_hash: string
     status: number | null
-    body: JSONColumnType<object, string | null, string | null> | null
+    body: ColumnType<unknown, string | null, string | null>
     created_at_ms: number
   }
   heals: {
@@ -114,9 +114,13 @@ export interface InstanceTable {
   phase: Json
   state: string
   observed_generation: number
+  /** Session in which the agent last spoke of it; a new session is believed even when its numbers are lower. */
+  observed_epoch: number
   incarnation: number
   observed: ColumnType<object | null, string | null, string | null>
+  /** The agent's numbering; `history_seq` is ours, over all nodes the instance has been on. */
   last_transition_seq: number
+  history_seq: number
   version: number
   memory_bytes: number
   cpu_millis: number

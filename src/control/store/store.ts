@@ -1,44 +1,29 @@
-// openStore: the pool, the migrations, transactions, notifications and singleton leases in one object.
+// openStore: the pool, the migrations, transactions, notifications and singleton leases in one object. The queries are plain
+// functions in the files beside this one: they take `store.db` to read and a Tx to write.
+import { sql } from 'kysely'
+import pg from 'pg'
+import { assert } from '../../base/assert.ts'
 import type { Clock, Random } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
-import type { Result } from '../../base/result.ts'
-import type { Failure } from '../../contracts/errors.ts'
-import type { OrgId } from '../../contracts/ids.ts'
+import { err, OK, ok, type Result } from '../../base/result.ts'
+import { type Failure, failure } from '../../contracts/errors.ts'
 import type { Actor } from '../model/actor.ts'
-import type { ChangeKey } from '../model/event.ts'
+import { attempt } from './attempt.ts'
 import type { Db, Tx } from './db.ts'
-
-/** Either a connection URL, or where a local server's socket is. */
-export type StoreTarget = { readonly url: string } | { readonly host: string; readonly database: string; readonly user: string }
+import { acquireLease, type Lease } from './lease.ts'
+import { migrate } from './migrate.ts'
+import { type Mutation, type MutationReply, mutate, type Reply } from './mutate.ts'
+import { type Listener, openNotifications } from './notifications.ts'
+import { clientConfig, openPool, SHORT, STORE_LIMITS, type StoreTarget } from './pool.ts'
+import { write } from './transaction.ts'
 
 export interface StoreOptions {
   readonly target: StoreTarget
   readonly log: Logger
   readonly clock: Clock
   readonly random: Random
-  /** Connections of the pool; two more are used for notifications and for each held lease. */
+  /** Connections of the pool; one more is used for notifications and one for each held lease. */
   readonly connectionsMax?: number
-}
-
-export interface Mutation {
-  readonly actor: Actor
-  /** The route or verb, as it appears in the audit log: `createInstance`, `deploy`, … */
-  readonly action: string
-  readonly orgId: OrgId | null
-  readonly requestId: string | null
-  /** What the caller named, for the audit row of a refusal; `MutationReply.target` replaces it on success. */
-  readonly target: string
-  /** null = no key was given. `scope` separates callers (org + token + route); `requestHash` covers path and body. */
-  readonly idempotency: { readonly scope: string; readonly key: string; readonly requestHash: string } | null
-}
-
-export interface MutationReply {
-  readonly status: number
-  readonly body: unknown
-  readonly target?: string
-  readonly auditData?: Readonly<Record<string, unknown>>
-  /** What a replay gets instead of `body`: for answers that hold a secret, which must not be stored. */
-  readonly replayBody?: unknown
 }
 
 export interface Store {
@@ -50,28 +35,118 @@ export interface Store {
    * wait and get the stored reply. A refusal rolls everything back, is audited, and is not stored under the key.
    * `run` may be called again after a serialization failure, so it must have no effect outside `tx`.
    */
-  mutate(
-    mutation: Mutation,
-    run: (tx: Tx) => Promise<Result<MutationReply, Failure>>,
-  ): Promise<Result<{ status: number; body: unknown; replayed: boolean }, Failure>>
+  mutate(mutation: Mutation, run: (tx: Tx) => Promise<Result<MutationReply, Failure>>): Promise<Result<Reply, Failure>>
   /** A change by one of our own loops; an `err` rolls back. `run` may be called again, as for `mutate`. */
   write<T>(actor: Actor, run: (tx: Tx) => Promise<Result<T, Failure>>): Promise<Result<T, Failure>>
   /** Calls `onChange` for each committed change of any replica, and with null ("look at everything again") after a lost connection. */
-  listen(onChange: (change: ChangeKey | null) => void): () => void
-  /** Waits until this process holds the named singleton; the epoch rises with every holder. */
+  listen(onChange: Listener): () => void
+  /** Waits until this process holds the named singleton; the epoch rises with every holder. `checkLease` fences its writes. */
   lease(name: string, signal: AbortSignal): Promise<Result<Lease, Failure>>
-  /** ok when the database answers; bounded at 2 s. */
+  /** ok when the database answers; bounded. */
   health(): Promise<Result<{ version: string; latencyMs: number }, Failure>>
   close(): Promise<void>
 }
 
-export interface Lease {
-  readonly epoch: number
-  /** Aborted when the lease is lost: the connection died, or the store closes. */
-  readonly signal: AbortSignal
-  release(): Promise<void>
+const VERSION_MIN = 150_000
+
+/** Connects, checks the server, migrates. Fails with `store_unavailable`, or `invalid_config` for a server that cannot serve. */
+export async function openStore(options: StoreOptions): Promise<Result<Store, Failure>> {
+  const { target, log, clock, random } = options
+  const prepared = await prepare(target, log)
+  if (!prepared.ok) return prepared
+  const config = clientConfig(target, SHORT)
+  const pool = openPool(config, options.connectionsMax ?? STORE_LIMITS.connectionsMax, log)
+  const replica = 1 + Math.floor(random.fraction() * 0x7f_ff_ff_fe)
+  const notifications = await openNotifications({ config, replica, clock, random, log })
+  const closing = new AbortController()
+  const leases = new Set<Lease>()
+  const deps = { db: pool.db, clock }
+  return ok({
+    db: pool.db,
+    replica,
+    mutate: (mutation, run) => mutate(deps, mutation, run),
+    write: (actor, run) => write(deps, actor, run),
+    listen: notifications.listen,
+    lease: async (name, signal) => {
+      const lease = await acquireLease({ config, clock }, name, AbortSignal.any([signal, closing.signal]))
+      if (lease.ok) {
+        leases.add(lease.value)
+        lease.value.signal.addEventListener('abort', () => leases.delete(lease.value), { once: true })
+      }
+      return lease
+    },
+    health: () => health(pool.db, clock),
+    close: async () => {
+      closing.abort()
+      await Promise.all([...leases].map((lease) => lease.release()))
+      await notifications.close()
+      await pool.close()
+    },
+  })
 }
 
-export function openStore(_options: StoreOptions): Promise<Result<Store, Failure>> {
-  throw new Error('openStore is being written')
+/** On a pool of one connection with long timeouts, which is closed again. */
+async function prepare(target: StoreTarget, log: Logger): Promise<Result<void, Failure>> {
+  const limits = { statementMs: STORE_LIMITS.migrationTimeoutMs, queryMs: STORE_LIMITS.migrationTimeoutMs }
+  const config = parseConfig(target, limits)
+  if (!config.ok) return config
+  const pool = openPool({ ...config.value, lock_timeout: STORE_LIMITS.migrationTimeoutMs }, 1, log)
+  try {
+    const suitable = await checkServer(pool.db)
+    return suitable.ok ? await migrate(pool.db, log) : suitable
+  } finally {
+    await pool.close()
+  }
+}
+
+function parseConfig(target: StoreTarget, limits: { statementMs: number; queryMs: number }): Result<pg.ClientConfig, Failure> {
+  const config = clientConfig(target, limits)
+  try {
+    // Parses the URL; connects to nothing.
+    void new pg.Client(config)
+    return ok(config)
+  } catch (error) {
+    return err(failure('invalid_config', 'HOLDFAST_DATABASE_URL is not a PostgreSQL URL.', { field: 'HOLDFAST_DATABASE_URL' }, error))
+  }
+}
+
+async function checkServer(db: Db): Promise<Result<void, Failure>> {
+  const found = await ask(db)
+  if (!found.ok) return found
+  const { number, version, encoding } = found.value
+  if (number < VERSION_MIN)
+    return err(failure('invalid_config', `The database is PostgreSQL ${version}; 15 or newer is needed.`, { version }))
+  if (encoding !== 'UTF8')
+    return err(failure('invalid_config', `The database is encoded in ${encoding}; create it with encoding UTF8.`, { encoding }))
+  return OK
+}
+
+interface ServerFacts {
+  readonly number: number
+  readonly version: string
+  readonly encoding: string
+}
+
+function ask(db: Db): Promise<Result<ServerFacts, Failure>> {
+  return attempt(async () => {
+    const { rows } = await sql<ServerFacts>`
+      select current_setting('server_version_num')::int as number, current_setting('server_version') as version,
+        current_setting('server_encoding') as encoding
+    `.execute(db)
+    const facts = rows[0]
+    assert(facts !== undefined, 'current_setting gave no row')
+    return facts
+  })
+}
+
+async function health(db: Db, clock: Clock): Promise<Result<{ version: string; latencyMs: number }, Failure>> {
+  const startMs = clock.elapsedMs()
+  const late = new AbortController()
+  const timeout = clock.sleep(STORE_LIMITS.healthTimeoutMs, late.signal).then(
+    () => err(failure('store_unavailable', `No answer within ${STORE_LIMITS.healthTimeoutMs} ms.`)),
+    () => err(failure('store_unavailable', 'Cancelled.')),
+  )
+  const answer = await Promise.race([ask(db), timeout])
+  late.abort()
+  return answer.ok ? ok({ version: answer.value.version, latencyMs: clock.elapsedMs() - startMs }) : answer
 }

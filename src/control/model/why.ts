@@ -1,0 +1,312 @@
+// Why an instance is as it is, in plain sentences, for a person at three in the morning: first the cause, then what is wished and
+// what is, then what happens next and when. Pure: the same facts give the same words.
+import { ERRORS } from '../../contracts/errors.ts'
+import type { CheckStanding, Exit, LastError, Phase } from '../../contracts/phase.ts'
+import type { WhyView } from '../../contracts/views.ts'
+import type { HealRecord } from './heal.ts'
+import type { InstanceRecord } from './instance.ts'
+import type { NodeRecord } from './node.ts'
+import { errorView, nextAttemptMs, timeOf } from './views.ts'
+import { ago, inTime, spanText } from './words.ts'
+
+export interface WhyFacts {
+  readonly instance: InstanceRecord
+  /** Its node; null when it has none, or the node is not known any more. */
+  readonly node: NodeRecord | null
+  /** The healer's work on it; null when there is none. */
+  readonly heal: HealRecord | null
+  /** How many nodes there are at all. */
+  readonly nodesKnown: number
+  readonly nowMs: number
+}
+
+interface Next {
+  readonly text: string
+  readonly atMs: number | null
+}
+
+export function explain(facts: WhyFacts): WhyView {
+  const { instance } = facts
+  const { phase } = instance
+  const next = nextStep(facts)
+  return {
+    instance_id: instance.id,
+    name: instance.name,
+    summary: `${cause(facts)}${silence(facts)}`,
+    desired: desiredText(instance),
+    observed: observedText(facts),
+    difference: difference(facts),
+    last_error: phase.lastError && errorView(phase.lastError),
+    next: next.text,
+    next_at: next.atMs === null ? null : timeOf(next.atMs),
+    nodes: instance.refusals.map(({ nodeId, refusedBy, detail }) => ({ node_id: nodeId, refused_by: refusedBy, detail })),
+  }
+}
+
+/** The first sentence: the cause, never the mere name of the state. */
+function cause(facts: WhyFacts): string {
+  const { instance, nowMs } = facts
+  const { phase } = instance
+  switch (phase.kind) {
+    case 'pending':
+      return pendingCause(facts)
+    case 'placed':
+      return `It was given to node ${instance.nodeId}, whose agent has not answered yet.`
+    case 'preparing':
+      return `It is being prepared for incarnation ${instance.incarnation}: room, ports${instance.spec.image === null ? '' : ` and the image ${instance.spec.image}`}.`
+    case 'starting':
+      return `Incarnation ${instance.incarnation} is being started.`
+    case 'running':
+      return runningCause(instance)
+    case 'degraded':
+      return `It is alive but ${failingCheck(instance) ?? 'its checks fail'}; it is left running because nothing destructive is permitted without allow_data_loss.`
+    case 'paused':
+      return phase.reason === 'paused_outside'
+        ? 'Somebody paused it with the tools of the runtime itself; Holdfast leaves it alone.'
+        : 'It is paused, as somebody asked.'
+    case 'stopping':
+      return stoppingCause(phase)
+    case 'stopped':
+      return `It is stopped, as somebody asked${phase.exit === null ? '' : `; it ${exitText(phase.exit)}`}.`
+    case 'recovering':
+      return `${endCause(instance)}; it is being recovered, ${attemptsText(phase.attempt)}.`
+    case 'crash_looping':
+      return `It ends again and again shortly after its start: ${lower(endCause(instance))}, ${attemptsText(phase.attempt)}.`
+    case 'quarantined':
+      return `Holdfast stopped trying ${ago(phase.sinceMs, nowMs)}: ${lower(endCause(instance))}, ${attemptsText(phase.attempt)}.`
+    case 'failed':
+      return failedCause(instance)
+    case 'completed':
+      return `It did its work and ended by itself: it ${exitText(phase.exit)}.`
+    case 'lost':
+      return `Its node ${instance.nodeId} has been silent for too long, so nobody knows how it is.`
+    case 'deleted':
+      return 'It is deleted; nothing of it is left on any node.'
+    default:
+      return phase satisfies never
+  }
+}
+
+function pendingCause({ instance, nodesKnown }: WhyFacts): string {
+  const { refusals, phase } = instance
+  if (nodesKnown === 0) return 'There is no node yet that could run it.'
+  if (refusals.length === 0)
+    return phase.lastError
+      ? `It waits for a node: ${sentence(phase.lastError.detail)}`
+      : 'It waits for a node; the scheduler looks at it in a moment.'
+  const nodes = new Set(refusals.map((one) => one.nodeId))
+  const [only] = refusals
+  if (nodes.size === 1 && only)
+    return `Its only candidate, node ${only.nodeId}, cannot take it: ${refusals.map((one) => one.detail).join('; ')}.`
+  const dimensions = [...new Set(refusals.map((one) => one.refusedBy))].map((name) => {
+    const count = new Set(refusals.filter((one) => one.refusedBy === name).map((one) => one.nodeId)).size
+    return `${count} for ${name}`
+  })
+  return `None of ${nodes.size} nodes can take it: ${dimensions.join(', ')}.`
+}
+
+function runningCause(instance: InstanceRecord): string {
+  const health = instance.observed?.health ?? 'unknown'
+  if (health === 'unhealthy') return `It runs, but ${failingCheck(instance) ?? 'its checks fail'}.`
+  if (instance.phase.reason === 'waiting_for_checks' || health === 'starting') {
+    const failing = failingCheck(instance)
+    return `It runs and is not ready yet: ${failing ?? 'its checks have not passed yet'}.`
+  }
+  const after = AFTER[instance.phase.reason]
+  return `It runs${health === 'healthy' ? ' and is healthy' : ''}${after === undefined ? '' : `; ${after}`}.`
+}
+
+const AFTER: Partial<Record<Phase['reason'], string>> = {
+  adopted: 'it was found running when the agent started and kept',
+  self_recovered: 'it came back by itself',
+  healer: 'the control plane started it again',
+  forced: 'it was recovered by hand',
+}
+
+function stoppingCause(phase: Extract<Phase, { kind: 'stopping' }>): string {
+  const purpose = { stopped: 'as somebody asked', deleted: 'because it is being deleted', restart: 'to be started again' }[phase.then]
+  const why = phase.reason === 'unhealthy_restart' ? ', because its checks failed and allow_data_loss permits it' : ''
+  return `It is being stopped, ${purpose}${why}${phase.lastError ? `; the last try failed: ${phase.lastError.detail.replace(/\.$/, '')}` : ''}.`
+}
+
+function failedCause(instance: InstanceRecord): string {
+  const { phase } = instance
+  const said = phase.lastError ? errorText(phase.lastError) : null
+  switch (phase.reason) {
+    case 'permanent_error':
+      return `${said ?? 'It cannot be started'}; trying again cannot mend that.`
+    case 'recovery_off':
+      return `${endCause(instance)}, and recovery is off for it.`
+    case 'exited_error':
+      return `${endCause(instance)}, and its restart policy is ${instance.spec.restart}.`
+    default:
+      return `${said ?? 'It could not be started'}.`
+  }
+}
+
+/** What brought it down, without the full stop. */
+function endCause(instance: InstanceRecord): string {
+  const { phase, observed } = instance
+  const exit = observed?.lastExit ?? null
+  if (exit?.oom || phase.reason === 'memory_limit_exceeded') return 'Its memory limit was exceeded (memory limit exceeded)'
+  if (phase.lastError && !EXIT_CODES.has(phase.lastError.code)) return errorText(phase.lastError)
+  if (exit) return `It ${exitText(exit)}`
+  return phase.lastError ? errorText(phase.lastError) : 'It ended'
+}
+
+const EXIT_CODES: ReadonlySet<string> = new Set(['exited', 'process_dead', 'one_shot_failed', 'crash_loop'])
+
+function errorText(error: LastError): string {
+  const message = ERRORS[error.code].message.replace(/\.$/, '')
+  const detail = error.detail.replace(/\.$/, '')
+  return detail === '' || detail === message ? upper(message) : `${upper(message)} (${detail})`
+}
+
+function exitText(exit: Exit): string {
+  if (exit.oom) return 'was killed: memory limit exceeded'
+  if (exit.signal !== null) return `was ended by ${exit.signal}`
+  if (exit.code !== null) return `exited with code ${exit.code}`
+  return 'ended, and nobody could see how'
+}
+
+function failingCheck(instance: InstanceRecord): string | undefined {
+  const failing = (instance.observed?.checks ?? []).filter((check) => check.passing === false)
+  const worst = failing.reduce<CheckStanding | undefined>(
+    (best, check) => (best && best.failuresInRow >= check.failuresInRow ? best : check),
+    undefined,
+  )
+  if (!worst) return undefined
+  const times = worst.failuresInRow > 1 ? `, ${worst.failuresInRow} times in a row` : ''
+  return `its ${worst.kind} check ${worst.name} fails${times}: ${worst.lastDetail.replace(/\.$/, '') || 'no detail'}`
+}
+
+/** States whose word is the control plane's own: a silent node says nothing about them. */
+const OURS: ReadonlySet<Phase['kind']> = new Set(['pending', 'lost', 'deleted'])
+
+function silence({ instance, node, nowMs }: WhyFacts): string {
+  if (node === null || node.connected || OURS.has(instance.phase.kind)) return ''
+  return ` Its node ${node.id} is not connected (last heard ${ago(node.lastSeenAtMs, nowMs)}), so this is its last word.`
+}
+
+function desiredText(instance: InstanceRecord): string {
+  const wish = {
+    running: 'It should be running',
+    stopped: 'It should be stopped',
+    paused: 'It should be paused',
+    deleted: 'It should be deleted',
+  }[instance.want]
+  const of = instance.membership
+  const member = of === null ? '' : `, as replica ${of.slot} of ${of.processType} in ${of.app}/${of.env}`
+  return `${wish}${member} (generation ${instance.generation}).`
+}
+
+function observedText({ instance, nowMs }: WhyFacts): string {
+  const { phase, observed } = instance
+  const parts = [`It is ${phase.kind.replaceAll('_', ' ')}, ${ago(phase.sinceMs, nowMs).replace(' ago', '')} now`]
+  if (instance.nodeId !== null) parts.push(`on node ${instance.nodeId}`)
+  if (instance.incarnation > 0) parts.push(`incarnation ${instance.incarnation}`)
+  if (observed && observed.health !== 'unknown') parts.push(observed.health)
+  if (observed?.lastExit) parts.push(`the one before ${exitText(observed.lastExit)}`)
+  const lag = instance.nodeId !== null && instance.observedGeneration < instance.generation
+  return `${parts.join(', ')}.${lag ? ` Its node has answered generation ${instance.observedGeneration} so far.` : ''}`
+}
+
+const SETTLED: Readonly<Record<InstanceRecord['want'], ReadonlySet<Phase['kind']>>> = {
+  running: new Set(['running', 'completed']),
+  stopped: new Set(['stopped', 'completed', 'failed']),
+  paused: new Set(['paused']),
+  deleted: new Set(['deleted']),
+}
+
+/** null when there is none. */
+function difference({ instance }: WhyFacts): string | null {
+  const { want, phase } = instance
+  if (SETTLED[want].has(phase.kind)) {
+    if (phase.kind === 'running' && instance.observed?.health === 'unhealthy') return 'It should be healthy and is not.'
+    if (instance.nodeId !== null && instance.observedGeneration < instance.generation)
+      return 'Its node has not acted on the newest wish yet.'
+    return null
+  }
+  return `It should be ${want} and is ${phase.kind.replaceAll('_', ' ')}.`
+}
+
+function nextStep(facts: WhyFacts): Next {
+  const { instance, nowMs, node } = facts
+  const { phase, want, name } = instance
+  const at = nextAttemptMs(phase)
+  if (want === 'deleted' && phase.kind !== 'deleted')
+    return node !== null && !node.connected
+      ? none('It is removed as soon as its node is connected again.')
+      : none('Its node stops it and removes what is left of it.')
+  switch (phase.kind) {
+    case 'pending':
+      return none(
+        `It is placed as soon as a node has room for it${instance.refusals.length > 0 ? ': free some, uncordon or add a node, or ask for less' : ''}.`,
+      )
+    case 'placed':
+      return none(
+        node !== null && !node.connected ? `It starts when the agent of ${node.id} is connected again.` : 'Its node starts it in a moment.',
+      )
+    case 'preparing':
+    case 'starting':
+      return none('The start goes on; a failure is tried again with growing pauses, unless trying again cannot help.')
+    case 'running':
+      return none(
+        instance.observed?.health === 'unhealthy'
+          ? `If the check keeps failing it is recovered; holdfast logs ${name} shows what it says.`
+          : 'Nothing: it is watched, and started again when it ends.',
+      )
+    case 'degraded':
+      return none(`Nothing by itself: it counts as healthy again when its check passes. holdfast restart ${name} restarts it.`)
+    case 'paused':
+      return none(`holdfast resume ${name} lets it go on.`)
+    case 'stopping':
+      return none(`It gets ${spanText(instance.spec.stop.graceMs)} to end, then it is killed.`)
+    case 'stopped':
+      return none(want === 'running' ? 'Its node starts it in a moment.' : `Nothing, until somebody starts it: holdfast start ${name}.`)
+    case 'recovering':
+    case 'crash_looping':
+      return { text: `The next attempt is due ${inTime(at ?? nowMs, nowMs)}; holdfast recover ${name} makes it now.`, atMs: at }
+    case 'quarantined':
+      return {
+        text: `One trial start ${inTime(at ?? nowMs, nowMs)}; correct the cause, then holdfast recover ${name} starts it now.`,
+        atMs: at,
+      }
+    case 'failed':
+      return healStep(facts)
+    case 'completed':
+      return none(`Nothing: it is done. holdfast restart ${name} runs it once more.`)
+    case 'lost':
+      return lostStep(facts)
+    case 'deleted':
+      return none('Nothing: its record is kept for some days.')
+    default:
+      return phase satisfies never
+  }
+}
+
+const none = (text: string): Next => ({ text, atMs: null })
+
+function healStep({ instance, heal, nowMs }: WhyFacts): Next {
+  const { lastError, reason } = instance.phase
+  const mend = lastError ? ERRORS[lastError.code].next : 'Correct the cause.'
+  const byHand = `Nothing by itself. ${mend} Then: holdfast recover ${instance.name}.`
+  if (instance.want !== 'running') return none('Nothing: it is not wished running.')
+  if (reason === 'permanent_error' || (lastError && ERRORS[lastError.code].retry === 'never')) return none(byHand)
+  if (reason === 'recovery_off' || reason === 'exited_error' || heal?.givenUp) return none(byHand)
+  if (heal === null) return none('The control plane tries again in a few seconds.')
+  return {
+    text: `The control plane tries again ${inTime(heal.dueAtMs, nowMs)} (attempt ${heal.attempts + 1}); holdfast recover ${instance.name} makes it now.`,
+    atMs: heal.dueAtMs,
+  }
+}
+
+function lostStep({ instance, node }: WhyFacts): Next {
+  const back = `When the agent of ${node?.id ?? instance.nodeId} is connected again, its word replaces this.`
+  return none(`${back} It is not started elsewhere while it may still run there.`)
+}
+
+const attemptsText = (count: number) => (count === 0 ? 'no attempt yet' : count === 1 ? '1 attempt so far' : `${count} attempts so far`)
+const sentence = (text: string) => (text.endsWith('.') ? text : `${text}.`)
+const upper = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
+const lower = (text: string) => (/^[A-Z][a-z]/.test(text) ? text.charAt(0).toLowerCase() + text.slice(1) : text)
