@@ -1,0 +1,121 @@
+// A command beside a running workload: its environment, directory, user and control group. A second kind of keeper runs it, is its
+// subreaper, and ends with us or at our word, so that neither the command nor anything it forked outlives the request.
+import type { ChildProcess } from 'node:child_process'
+import type { Readable } from 'node:stream'
+import { err, ok, type Result } from '../../../base/result.ts'
+import { type Failure, failure } from '../../../contracts/errors.ts'
+import type { Emit, ExecOptions, LogChunk, Target } from '../driver.ts'
+import { CANCELLED, type Context, requireLive } from './context.ts'
+import { errnoName, spawnFailure } from './failures.ts'
+import { pack, recallJob, spawnBeside } from './keeper.ts'
+import { runOf } from './records.ts'
+import { resolveUser } from './users.ts'
+
+const WATCH_MS = 1000
+
+export async function exec(
+  context: Context,
+  target: Target,
+  options: ExecOptions,
+  emit: Emit,
+  signal: AbortSignal,
+): Promise<Result<number, Failure>> {
+  const live = await requireLive(context, target, signal)
+  if (!live.ok) return live
+  const { started, want, attended, paused } = live.value
+  // In a frozen group the command would only hang.
+  if (paused) return err(failure('wrong_state', `Incarnation ${target.incarnation} is paused.`))
+  const perl = context.perl()
+  if (perl === null || context.arch === undefined)
+    return err(failure('runtime_unavailable', 'There is no perl on this node.', { runtime: 'process' }))
+  if (!options.command[0]) return err(failure('exec_failed', 'The command is empty.'))
+  const recalled = recallJob(attended ? started.keeperPid : null, started.pid, want.groups)
+  if (!recalled) return err(failure('exec_failed', 'The environment of the process cannot be read.', { pid: started.pid }))
+  const identity = options.user === null ? ok(recalled.identity) : resolveUser(options.user, process.getuid?.() ?? -1)
+  if (!identity.ok) return err(failure('exec_failed', identity.error.detail, identity.error.fields))
+  const env = pack({ ...recalled, command: options.command, identity: identity.value }, { parent: String(process.pid) })
+  try {
+    return await run(context, target, spawnBeside(perl, context.arch, target.id, env), options, emit, signal)
+  } catch (error) {
+    return err(failure('exec_failed', spawnFailure(error, perl).detail, {}, error))
+  }
+}
+
+function run(
+  context: Context,
+  target: Target,
+  child: ChildProcess,
+  options: ExecOptions,
+  emit: Emit,
+  signal: AbortSignal,
+): Promise<Result<number, Failure>> {
+  const { clock } = context
+  let report = ''
+  let early: Failure | undefined
+  const end = (why: Failure) => {
+    early ??= why
+    child.kill('SIGTERM')
+  }
+  const onAbort = () => end(CANCELLED)
+  const cancelTimeout = clock.after(options.timeoutMs, () =>
+    end(
+      failure('exec_failed', `It did not end within ${options.timeoutMs} ms and was killed.`, {
+        timed_out: true,
+        timeout_ms: options.timeoutMs,
+      }),
+    ),
+  )
+  const cancelWatch = whileItRuns(context, target, () =>
+    end(failure('exec_failed', 'The instance ended meanwhile.', { instance_ended: true })),
+  )
+  signal.addEventListener('abort', onAbort, { once: true })
+  if (signal.aborted) onAbort()
+  for (const stream of ['stdout', 'stderr'] as const) forward(child[stream], stream, emit)
+  child.stdio[3]?.on('data', (data: Buffer) => {
+    report += data.toString('latin1')
+  })
+  // A command that does not read its input closes the pipe; that is its right.
+  child.stdin?.on('error', () => undefined)
+  child.stdin?.end(options.stdin ?? undefined)
+  return new Promise((resolve) => {
+    const finish = (result: Result<number, Failure>) => {
+      cancelTimeout()
+      cancelWatch()
+      signal.removeEventListener('abort', onAbort)
+      resolve(result)
+    }
+    child.on('error', (error) => finish(err(failure('exec_failed', spawnFailure(error, 'perl').detail, {}, error))))
+    // `close` and not `exit`: all output has been passed on by then.
+    child.on('close', () => finish(early ? err(early) : outcome(report, options.command[0] ?? '')))
+  })
+}
+
+function outcome(report: string, command: string): Result<number, Failure> {
+  const [what, first = '', second = ''] = report.trim().split(' ')
+  if (what === 'exit') return ok(Number(first))
+  if (what === 'signal') return ok(128 + Number(first))
+  if (what === 'failed') {
+    const errno = errnoName(Number(second))
+    return err(failure('exec_failed', `${JSON.stringify(command)} could not be run (${first}): ${errno}.`, { step: first, errno }))
+  }
+  return err(failure('exec_failed', 'Its keeper was killed before it could tell the outcome.'))
+}
+
+/** With back-pressure towards nobody: chunks are handed on as they come and the pipe holds no more than the kernel's 64 KiB. */
+function forward(from: Readable | null, stream: LogChunk['stream'], emit: Emit): void {
+  from?.on('data', (data: Buffer) => emit({ stream, data, atMs: null }))
+}
+
+/** Calls `onEnd` when the instance stops running. */
+function whileItRuns(context: Context, target: Target, onEnd: () => void): () => void {
+  const stopper = new AbortController()
+  const watch = async () => {
+    const ref = runOf(context.stateDir, target.id, target.incarnation)
+    while (!stopper.signal.aborted) {
+      if (context.inspector.look(ref).kind !== 'live') return onEnd()
+      await context.tracker.next(ref, WATCH_MS, stopper.signal)
+    }
+  }
+  watch().catch(onEnd)
+  return () => stopper.abort()
+}

@@ -1,0 +1,155 @@
+// What an incarnation is right now, from its files and /proc. Nothing is remembered that could change: only files written once and the
+// nonce of a process already verified. All reads are of tiny files in the page cache or /proc and are synchronous (see proc.ts).
+//
+//   none      never was, nothing of it was ever executed, or removed
+//   pending   its keeper is on its way: about to start it, or about to write down how it ended
+//   live      the process we started is there (pid, start time, boot, and its nonce where that can be read)
+//   ended     it is not; `exit` null = its keeper was killed first, so nobody knows
+import { join } from 'node:path'
+import type { Exit } from '../../../contracts/phase.ts'
+import type { Seen } from '../driver.ts'
+import { frozenState } from './cgroups.ts'
+import { signalName } from './failures.ts'
+import { isAlive, readBootId, readStat, readVariable } from './proc.ts'
+import { ExitRecord, namesIn, type Run, readKeeper, readRecord, readText, Started, Want } from './records.ts'
+
+export type Sight =
+  | { readonly kind: 'none'; readonly failed: string | null }
+  | { readonly kind: 'pending'; readonly want: Want; readonly started: Started | null; readonly kept: boolean }
+  | {
+      readonly kind: 'live'
+      readonly want: Want
+      readonly started: Started
+      readonly paused: boolean
+      readonly attended: boolean
+      readonly matches: boolean
+      readonly notes: readonly string[]
+    }
+  | {
+      readonly kind: 'ended'
+      readonly want: Want
+      readonly started: Started | null
+      readonly exit: Exit | null
+      /** Whether its keeper has gone too, and with it every descendant. */
+      readonly settled: boolean
+      /** False when its pid now names a stranger. */
+      readonly matches: boolean
+    }
+
+interface Known {
+  want: Want | null
+  started: Started | null
+  /** The process was seen with our nonce. */
+  verified: boolean
+  ended: Sight | null
+}
+
+export class Inspector {
+  readonly #known = new Map<string, Known>()
+  #bootId: string | undefined
+
+  look(run: Run): Sight {
+    const names = new Set(namesIn(run.dir))
+    const known = this.#knownOf(run)
+    if (!names.has('want') || names.has('removed')) {
+      this.#known.delete(run.dir)
+      return { kind: 'none', failed: null }
+    }
+    if (names.has('failed')) return { kind: 'none', failed: (readText(join(run.dir, 'failed')) ?? '').trim() }
+    if (known.ended) return known.ended
+    known.want ??= readRecord(Want, join(run.dir, 'want'))
+    if (!known.want) return { kind: 'none', failed: null }
+    const mark = names.has('started') ? 'started' : 'starting'
+    if (names.has(mark)) known.started ??= readRecord(Started, join(run.dir, mark))
+    if (names.has('exit')) return this.#ended(run, known, known.want)
+    if (!known.started) return this.#unstarted(run, known.want, names.has('lock'))
+    return this.#started(run, known, known.want, known.started, names.has('started'))
+  }
+
+  /** Drops what is remembered of folders that are gone. */
+  forget(dir: string): void {
+    for (const path of this.#known.keys()) if (path === dir || path.startsWith(`${dir}/`)) this.#known.delete(path)
+  }
+
+  #knownOf(run: Run): Known {
+    const known = this.#known.get(run.dir) ?? { want: null, started: null, verified: false, ended: null }
+    this.#known.set(run.dir, known)
+    return known
+  }
+
+  #unstarted(run: Run, want: Want, locked: boolean): Sight {
+    if (!locked) return { kind: 'pending', want, started: null, kept: false }
+    const keeper = readKeeper(run)
+    // Made, but its owner's name is not in it yet; ours, taken by `claim`, holds an empty object.
+    if (keeper === null && readText(join(run.dir, 'lock')) === '') return { kind: 'pending', want, started: null, kept: true }
+    if (keeper !== null && isAlive(keeper.keeperPid, keeper.keeperStartTime)) return { kind: 'pending', want, started: null, kept: true }
+    const names = namesIn(run.dir)
+    if (names.includes('starting') || names.includes('started') || names.includes('failed'))
+      return { kind: 'pending', want, started: null, kept: true }
+    // Its keeper died before it let the workload go: the child ended by itself without having executed anything.
+    return { kind: 'none', failed: 'never started' }
+  }
+
+  #started(run: Run, known: Known, want: Want, started: Started, executed: boolean): Sight {
+    this.#bootId ??= readBootId()
+    const stat = started.bootId === this.#bootId ? readStat(started.pid) : null
+    const attended = started.bootId === this.#bootId && isAlive(started.keeperPid, started.keeperStartTime)
+    if (!stat || stat.startTime !== started.startTime || stat.state === 'Z' || stat.state === 'X') {
+      if (attended) return { kind: 'pending', want, started, kept: true }
+      // The keeper may have written the end between our look at the folder and at the process.
+      if (namesIn(run.dir).includes('exit')) return this.#ended(run, known, want)
+      const reused = stat !== null && stat.startTime !== started.startTime
+      return { kind: 'ended', want, started, exit: null, settled: true, matches: !reused }
+    }
+    // Not executed yet; if the keeper is gone, nobody will say when it is.
+    if (!executed && attended) return { kind: 'pending', want, started: null, kept: true }
+    const notes = [...want.notes]
+    if (!attended) notes.push('its keeper was killed: how it ends will not be known')
+    let matches = true
+    // Until the exec the process still has the keeper's own environment.
+    if (!known.verified && executed) {
+      const nonce = readVariable(started.pid, 'HOLDFAST_NONCE')
+      matches = nonce.kind === 'unknown' || nonce.value === want.nonce
+      known.verified = nonce.kind === 'value' && matches
+      if (nonce.kind === 'unknown') notes.push('its environment cannot be read: known by pid and start time only')
+    }
+    const frozen = frozenState(want.groups)
+    const paused = stat.state === 'T' || (frozen !== null && frozen !== 'no')
+    return { kind: 'live', want, started, paused, attended, matches, notes }
+  }
+
+  #ended(run: Run, known: Known, want: Want): Sight {
+    const record = readRecord(ExitRecord, join(run.dir, 'exit'))
+    const exit = record && { ...record, signal: record.signal === null ? null : signalName(record.signal) }
+    const settled = known.started === null || !isAlive(known.started.keeperPid, known.started.keeperStartTime)
+    const sight: Sight = { kind: 'ended', want, started: known.started, exit, settled, matches: true }
+    if (settled) known.ended = sight
+    return sight
+  }
+}
+
+export function toSeen(run: Run, sight: Sight): Seen | null {
+  if (sight.kind === 'none') return null
+  const { want } = sight
+  const common = { id: run.id, incarnation: run.incarnation, nonce: want.nonce, addresses: want.addresses, cloudInit: null }
+  const idle = {
+    ...common,
+    pid: null,
+    startTime: null,
+    exit: null,
+    startedAtMs: sight.started?.atMs ?? null,
+    notes: want.notes,
+    matches: true,
+  }
+  if (sight.kind === 'live') {
+    const { pid, startTime, atMs } = sight.started
+    const state = sight.paused ? 'paused' : 'running'
+    return { ...common, state, pid, startTime, exit: null, startedAtMs: atMs, notes: sight.notes, matches: sight.matches }
+  }
+  if (sight.kind === 'ended') {
+    const notes = sight.matches ? want.notes : [...want.notes, 'its pid now belongs to another process']
+    return { ...idle, state: 'dead', exit: sight.exit, notes, matches: sight.matches }
+  }
+  // A keeper that lives but does not get to writing down the end of its process: dead all the same.
+  return { ...idle, state: sight.started ? 'dead' : 'created' }
+}

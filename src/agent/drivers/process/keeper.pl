@@ -1,0 +1,390 @@
+# The keeper: one tiny process per incarnation that outlives the agent. It starts the workload, waits for it, and writes down what
+# only a parent can know. Core Perl without any module, because that is in every Debian (perl-base) and costs half a megabyte.
+#
+#   perl keeper.pl run  ARCH ID    cwd = the run directory; never talks to the agent except by files
+#   perl keeper.pl exec ARCH ID    one command beside a running workload: streams on 0, 1, 2, outcome on 3; dies with the agent
+#
+# Everything else arrives in the environment, so that no secret and no command line of a user shows in ours: aN = argument N,
+# +NAME = the workload's variable NAME, lower-case names = settings. That prefix also keeps LD_PRELOAD, PERL5OPT and the like of
+# the workload away from us.
+#
+# Promises of `run`:
+# - The file `lock` is created exclusively: at most one keeper per incarnation gets past it, ever.
+# - `starting` is complete before the workload's first instruction: the child waits for our word and ends if we die before giving it.
+#   `starting` becomes `started` when the exec has succeeded; otherwise `failed` says which step failed with which errno.
+# - `exit` appears by rename, when everything the workload left has been killed, or 50 ms after its end if that takes longer.
+#   Its block is reserved at the start, so that a full disk cannot swallow it.
+# - We are the subreaper: whoever double-forks becomes our child, and no descendant outlives the main process.
+# - The logs stay bounded while nobody else looks. `logs/lost` is written before bytes are dropped, so it never claims too little.
+# - The main process is reaped last of all: while its zombie holds the pid, that number names nobody else's process group.
+# An I/O error before the start ends us with its errno as exit status.
+
+my ($mode, $arch) = @ARGV;
+my %call = (
+  x64 => {
+    prctl => 157, setsid => 112, fallocate => 285, waitid => 247, sigprocmask => 14, sigtimedwait => 128,
+    clock_gettime => 228, setgroups => 116, setgid => 106, setuid => 105, execve => 59,
+  },
+  arm64 => {
+    prctl => 167, setsid => 157, fallocate => 47, waitid => 95, sigprocmask => 135, sigtimedwait => 137,
+    clock_gettime => 113, setgroups => 159, setgid => 144, setuid => 146, execve => 221,
+  },
+);
+my %sys = %{ $call{$arch} || {} };
+my ($SIGKILL, $SIGTERM, $SIGCHLD) = (9, 15, 17);
+my ($WNOHANG, $WEXITED, $WNOWAIT) = (1, 4, 0x01000000);
+my ($ESRCH, $EACCES, $ENOENT, $ENOTDIR) = (3, 13, 2, 20);
+my $BLOCK_BYTES = 4096;
+my $REPORT_AFTER_MS = 50;
+
+my %conf = %ENV;
+my @signals = qw(HUP INT QUIT PIPE USR1 USR2 ALRM TERM TSTP TTIN TTOU XFSZ FPE);
+my $main = 0;
+my %joined;
+
+exit 38 unless %sys;
+syscall($sys{prctl}, 36, 1, 0, 0, 0);
+my $name = "hf-keeper";
+syscall($sys{prctl}, 15, $name, 0, 0, 0);
+$SIG{$_} = 'IGNORE' for @signals;
+my $waited = $mode eq 'exec' ? sigset($SIGCHLD, $SIGTERM) : sigset($SIGCHLD);
+syscall($sys{sigprocmask}, 0, $waited, 0, 8);
+$mode eq 'exec' ? run_beside() : run_workload();
+exit 0;
+
+sub run_workload {
+  sysopen(my $lock, 'lock', 0x40 | 0x80 | 1, 0600) or exit 0;
+  my $self = sprintf '"keeperPid":%d,"keeperStartTime":"%s"', $$, start_time($$);
+  put($lock, "{$self}\n");
+  my %out = (base => 0, dropped => 0, last => 0, from => 0);
+  my %err = %out;
+  $out{file} = open_log('logs/stdout');
+  $err{file} = open_log('logs/stderr');
+  # Opened and filled now: no block is needed at the end.
+  sysopen(my $lost, 'logs/lost', 0x40 | 1, 0600) or exit int $!;
+  sysopen(my $ending, '.exit', 0x40 | 1, 0600) or exit int $!;
+  put($lost, record('0 0 0 0'));
+  put($ending, record(''));
+
+  my ($go, $failure) = spawn($out{file}, $err{file});
+  my $boot = slurp('/proc/sys/kernel/random/boot_id');
+  chomp $boot;
+  sysopen(my $mark, 'starting', 0x40 | 1, 0600) or die_early();
+  put($mark, sprintf qq({"pid":%d,"startTime":"%s",%s,"bootId":"%s","atMs":%d,"nonce":"%s"}\n),
+    $main, start_time($main), $self, $boot, now(), $conf{nonce});
+  close $mark;
+  syswrite $go, '1';
+  my $problem = '';
+  sysread $failure, $problem, 64;
+  close $failure;
+  if ($problem ne '') {
+    waitpid $main, 0;
+    remove_groups();
+    sysopen(my $failed, '.failed', 0x40 | 1, 0600) or exit int $!;
+    put($failed, "$problem\n");
+    rename '.failed', 'failed';
+    exit 0;
+  }
+  rename 'starting', 'started';
+
+  my @logs = (\%out, \%err);
+  my $wait_ms = 1000;
+  until (ended()) {
+    next if pause_for($wait_ms) >= 0;
+    my $grown = bound_logs($lost, @logs);
+    $wait_ms = $grown > $conf{log_bytes_max} / 4 ? 100 : $grown ? 1000 : 3000;
+  }
+  my ($code, $signal) = outcome();
+  my $at = now();
+  my $oom = oom_kills() > 0 && ($signal == $SIGKILL || $code == 137) ? 'true' : 'false';
+  my $until = $at + $REPORT_AFTER_MS;
+  my $left = kill_rest();
+  while ($left && now() < $until) {
+    pause_for(1);
+    $left = kill_rest();
+  }
+  sysseek $ending, 0, 0;
+  syswrite $ending, record(sprintf '{"code":%s,"signal":%s,"oom":%s,"atMs":%d}', $signal ? 'null' : $code, $signal || 'null', $oom, $at);
+  rename '.exit', 'exit';
+  bound_logs($lost, @logs);
+  finish();
+}
+
+sub run_beside {
+  open(my $report, '>&=', 3) or exit int $!;
+  syscall($sys{prctl}, 1, $SIGTERM, 0, 0, 0);
+  exit 0 if getppid() != $conf{parent};
+  my ($go, $failure) = spawn(undef, undef, $report);
+  close $_ for *STDIN, *STDOUT, *STDERR;
+  syswrite $go, '1';
+  my $problem = '';
+  sysread $failure, $problem, 64;
+  close $failure;
+  if ($problem ne '') {
+    waitpid $main, 0;
+    syswrite $report, "failed $problem\n";
+    exit 0;
+  }
+  until (ended()) {
+    kill 'KILL', $main if pause_for(60_000) == $SIGTERM;
+  }
+  my ($code, $signal) = outcome();
+  syswrite $report, $signal ? "signal $signal\n" : "exit $code\n";
+  finish();
+}
+
+# Forks the child, which waits for a byte on the first handle and reports a failed step on the second; its success closes that one.
+sub spawn {
+  my ($out, $err, $close) = @_;
+  pipe(my $wait, my $go) or exit int $!;
+  pipe(my $failure, my $report) or exit int $!;
+  $main = fork_into_group();
+  exit int $! unless defined $main;
+  if ($main) {
+    close $wait;
+    close $report;
+    return ($go, $failure);
+  }
+  close $go;
+  close $failure;
+  close $close if $close;
+  syscall($sys{setsid});
+  exit 0 unless sysread $wait, my $word, 1;
+  become($out, $err);
+  my $problem = join ' ', @become::failed, $! + 0;
+  syswrite $report, $problem;
+  exit 127;
+}
+
+# Joining a cgroup by writing to cgroup.procs waits for an RCU grace period (6 to 12 ms measured on an idle machine). A version 2
+# group takes the child at its birth instead (clone3 with CLONE_INTO_CGROUP); a version 1 group is joined by `tasks` in `become`.
+sub fork_into_group {
+  for my $group (grep { -e "$_/cgroup.events" } groups()) {
+    sysopen(my $dir, $group, 0) or last;
+    my $args = pack 'Q11', 1 << 33, 0, 0, 0, $SIGCHLD, 0, 0, 0, 0, 0, fileno $dir;
+    my $pid = syscall(435, $args, length $args);
+    $joined{$group} = 1 if $pid >= 0;
+    return $pid if $pid >= 0;
+  }
+  return fork;
+}
+
+# Returns only when a step failed: its name is in @become::failed, its errno in $!.
+sub become {
+  my ($out, $err) = @_;
+  my $step = sub { @become::failed = @_ };
+  $step->('limits');
+  for my $group (grep { !$joined{$_} } groups()) {
+    sysopen(my $tasks, "$group/tasks", 1) or sysopen($tasks, "$group/cgroup.procs", 1) or return;
+    defined syswrite $tasks, '0' or return;
+  }
+  $SIG{$_} = 'DEFAULT' for @signals;
+  syscall($sys{sigprocmask}, 1, $waited, 0, 8);
+  $step->('user');
+  if (defined $conf{uid}) {
+    my @groups = split /,/, $conf{groups};
+    syscall($sys{setgroups}, scalar @groups, pack 'L*', @groups) == 0 or return;
+    syscall($sys{setgid}, $conf{gid} + 0) == 0 or return;
+    syscall($sys{setuid}, $conf{uid} + 0) == 0 or return;
+  }
+  umask 022;
+  $step->('working_dir');
+  chdir $conf{cwd} or return;
+  $step->('streams');
+  if ($out) {
+    open STDIN, '<', '/dev/null' or return;
+    open STDOUT, '>&', $out or return;
+    open STDERR, '>&', $err or return;
+  }
+  $step->('exec');
+  my @args;
+  push @args, $conf{ 'a' . @args } while defined $conf{ 'a' . @args };
+  my $args = pack 'p*', @args, undef;
+  my @vars = map { substr($_, 1) . "=$conf{$_}" } grep { /^\+/ } keys %conf;
+  my $vars = pack 'p*', @vars, undef;
+  my @paths = $args[0] =~ m{/} ? '' : map { length $_ ? "$_/" : './' } split /:/, $conf{'+PATH'}, -1;
+  # Not Perl's own exec: libc hands what the kernel refuses (ENOEXEC) to a shell, and the failure would be lost.
+  my $denied = 0;
+  for my $prefix (@paths) {
+    my $path = "$prefix$args[0]";
+    syscall($sys{execve}, $path, $args, $vars);
+    $denied = 1 if $! == $EACCES;
+    return unless $! == $ENOENT || $! == $EACCES || $! == $ENOTDIR;
+  }
+  $! = $denied ? $EACCES : $ENOENT;
+}
+
+# Reaps whoever ended, except the main process; true when that one has ended.
+sub ended {
+  for (;;) {
+    my $info = "\0" x 128;
+    syscall($sys{waitid}, 0, 0, $info, $WEXITED | $WNOHANG | $WNOWAIT, 0) == 0 or return 1;
+    my ($signo, undef, undef, undef, $pid) = unpack 'l5', $info;
+    return 0 unless $signo;
+    return 1 if $pid == $main;
+    waitpid $pid, $WNOHANG;
+  }
+}
+
+# Exit code and signal of the main process, which stays a zombie.
+sub outcome {
+  my $info = "\0" x 128;
+  syscall($sys{waitid}, 1, $main, $info, $WEXITED | $WNOHANG | $WNOWAIT, 0);
+  my (undef, undef, $how, undef, undef, undef, $status) = unpack 'l7', $info;
+  return $how == 1 ? ($status, 0) : (0, $status);
+}
+
+# One round of killing everything that is not the main process; the number of those still there.
+sub kill_rest {
+  kill 'KILL', -$main;
+  for my $group ((groups())[0] || ()) {
+    next if $mode eq 'exec';
+    kill 'KILL', $_ for grep { $_ > 1 && $_ != $main } split /\s+/, slurp("$group/cgroup.procs");
+  }
+  my $left = 0;
+  for my $pid (children()) {
+    next if $pid == $main;
+    kill 'KILL', $pid;
+    $left += 1 if waitpid($pid, $WNOHANG) == 0;
+  }
+  return $left;
+}
+
+# Until nothing of it is left, however long a process stuck in the kernel takes; then the zombie of the main process goes too.
+sub finish {
+  my $wait_ms = 1;
+  while (kill_rest()) {
+    pause_for($wait_ms);
+    $wait_ms = $wait_ms * 2 > 1000 ? 1000 : $wait_ms * 2;
+  }
+  waitpid $main, 0;
+  remove_groups() if $mode ne 'exec';
+}
+
+# An old-style group can be busy for a moment after its last process has gone.
+sub remove_groups {
+  for my $group (groups()) {
+    for (1 .. 50) {
+      last if rmdir $group or !-d $group;
+      pause_for(10);
+    }
+  }
+}
+
+sub children {
+  my $list = slurp("/proc/$$/task/$$/children");
+  return split ' ', $list if defined $list;
+  # A kernel without that file: ask everybody for their parent.
+  opendir(my $proc, '/proc') or return ();
+  return grep { /^\d+$/ && (stat_fields($_))[1] == $$ } readdir $proc;
+}
+
+# By how many bytes the logs have grown since the last look.
+sub bound_logs {
+  my ($lost, @logs) = @_;
+  my ($grown, $changed) = (0, 0);
+  for my $log (@logs) {
+    my $size = -s $log->{file} || 0;
+    if ($size < $log->{last}) {
+      # The workload has truncated its own log (`> /dev/stdout` does that): what we knew of it is gone.
+      $log->{base} += $log->{last};
+      $log->{dropped} = $log->{base};
+      $log->{from} = 0;
+      $changed = 1;
+    }
+    $grown += $size - $log->{last} if $size > $log->{last};
+    $log->{last} = $size;
+    next if $size - $log->{from} <= $conf{log_bytes_max};
+    my $to = $size - int($conf{log_bytes_max} / 2);
+    $to -= $to % $BLOCK_BYTES;
+    $log->{dropped} = $log->{base} + $to;
+    $log->{punch} = $to;
+    $changed = 1;
+  }
+  return $grown unless $changed;
+  write_lost($lost, @logs);
+  for my $log (grep { $_->{punch} } @logs) {
+    if (syscall($sys{fallocate}, fileno $log->{file}, 3, $log->{from}, $log->{punch} - $log->{from}) == 0) {
+      $log->{from} = $log->{punch};
+    } else {
+      # No holes on this file system: all of it goes, and file offset 0 is a later byte of the stream from now on.
+      my $size = -s $log->{file};
+      truncate $log->{file}, 0;
+      $log->{base} += $size;
+      $log->{dropped} = $log->{base};
+      $log->{last} = 0;
+      write_lost($lost, @logs);
+    }
+    delete $log->{punch};
+  }
+  return $grown;
+}
+
+sub write_lost {
+  my ($lost, $out, $err) = @_;
+  sysseek $lost, 0, 0;
+  syswrite $lost, record("$out->{dropped} $out->{base} $err->{dropped} $err->{base}");
+}
+
+sub open_log {
+  sysopen(my $log, $_[0], 0x400 | 0x40 | 1, 0600) or exit int $!;
+  # So that the workload may open /dev/stdout again under its own user.
+  chown $conf{uid}, $conf{gid}, $log if defined $conf{uid};
+  return $log;
+}
+
+sub oom_kills {
+  return 0 unless defined $conf{oom};
+  return slurp($conf{oom}) =~ /^oom_kill (\d+)/m ? $1 : 0;
+}
+
+# The signal that came, or -1 after the time.
+sub pause_for {
+  my ($ms) = @_;
+  my $time = pack 'qq', int($ms / 1000), ($ms % 1000) * 1_000_000;
+  return syscall($sys{sigtimedwait}, $waited, 0, $time, 8);
+}
+
+sub sigset {
+  my $bits = 0;
+  $bits |= 1 << ($_ - 1) for @_;
+  return pack 'Q', $bits;
+}
+
+sub now {
+  my $time = "\0" x 16;
+  syscall($sys{clock_gettime}, 0, $time);
+  my ($seconds, $nanos) = unpack 'qq', $time;
+  return $seconds * 1000 + int($nanos / 1_000_000);
+}
+
+# Fields 3 and following of /proc/PID/stat; the name before them may hold anything.
+sub stat_fields {
+  my $text = slurp("/proc/$_[0]/stat");
+  return defined $text && $text =~ /^.*\) (.*)$/s ? split / /, $1 : ();
+}
+
+sub start_time { return (stat_fields($_[0]))[19] }
+
+sub groups { return split /\n/, $conf{cgroups} || '' }
+
+sub record { return sprintf "%-126s\n", $_[0] }
+
+sub put {
+  my ($file, $text) = @_;
+  my $written = syswrite $file, $text;
+  die_early() unless defined $written && $written == length $text;
+}
+
+sub die_early {
+  my $errno = $! + 0 || 28;
+  kill 'KILL', $main if $main;
+  exit $errno;
+}
+
+sub slurp {
+  open(my $file, '<', $_[0]) or return undef;
+  my $text = '';
+  1 while sysread $file, $text, 65_536, length $text;
+  return $text;
+}

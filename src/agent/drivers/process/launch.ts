@@ -1,0 +1,176 @@
+// Starting one incarnation: folder, groups, keeper, and waiting for its word. On failure everything of it is taken away again.
+import type { ChildProcess } from 'node:child_process'
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { err, OK, ok, type Result } from '../../../base/result.ts'
+import { type Failure, failure } from '../../../contracts/errors.ts'
+import type { Wanted } from '../driver.ts'
+import { type Cgroups, oomFile, removeGroups } from './cgroups.ts'
+import type { Context } from './context.ts'
+import { errnoName, fileFailure, spawnFailure, stepFailure, writeFailure } from './failures.ts'
+import type { Sight } from './inspector.ts'
+import { DEFAULT_PATH, type Job, pack, spawnKeeper } from './keeper.ts'
+import { type Run, type Want, writeWant } from './records.ts'
+import { endNow } from './stop.ts'
+import { resolveUser } from './users.ts'
+
+const START_DEADLINE_MS = 30_000
+const NONCE = /^[A-Za-z0-9_-]{1,64}$/
+
+export async function launch(context: Context, run: Run, want: Wanted, signal: AbortSignal): Promise<Result<Sight, Failure>> {
+  const supported = refuse(want)
+  if (!supported.ok) return supported
+  const perl = context.perl()
+  if (perl === null || context.arch === undefined)
+    return err(
+      failure(
+        'runtime_unavailable',
+        perl === null ? 'There is no perl on this node.' : `The architecture ${process.arch} is not supported.`,
+        { runtime: 'process' },
+      ),
+    )
+  const identity = resolveUser(want.spec.security.user, process.getuid?.() ?? -1)
+  if (!identity.ok) return identity
+  const cgroups = context.cgroups()
+  const groups = makeGroups(cgroups, `${run.id}-${run.incarnation}`, want)
+  if (!groups.ok) return groups
+  const env = {
+    PATH: DEFAULT_PATH,
+    ...want.spec.env,
+    ...want.platformEnv,
+    HOLDFAST_INSTANCE_ID: run.id,
+    HOLDFAST_INCARNATION: String(run.incarnation),
+    HOLDFAST_NONCE: want.nonce,
+  }
+  const job: Job = { command: want.spec.command, env, cwd: want.spec.workingDir ?? '/', identity: identity.value, groups: groups.value }
+  const oom = oomFile(groups.value)
+  const packed = pack(job, { nonce: want.nonce, log_bytes_max: String(context.logBytesMax), ...(oom !== null && { oom }) })
+  try {
+    // The logs' folder first: the incarnation's own is then complete when it appears in a listing.
+    mkdirSync(join(run.dir, 'logs'), { recursive: true, mode: 0o700 })
+    writeWant(run, {
+      nonce: want.nonce,
+      addresses: addressesOf(want),
+      memoryBytes: want.spec.memoryBytes,
+      groups: [...groups.value],
+      notes: notesOf(cgroups),
+    })
+  } catch (error) {
+    undo(context, run, groups.value)
+    return err(fileFailure(error, run.dir))
+  }
+  context.tracker.track(run, true)
+  let keeper: ChildProcess
+  try {
+    keeper = spawnKeeper(perl, context.arch, run.id, run.dir, packed)
+  } catch (error) {
+    undo(context, run, groups.value)
+    return err(spawnFailure(error, perl))
+  }
+  const outcome = await started(context, run, keeper, perl, signal)
+  if (outcome.ok) return outcome
+  await withdraw(context, run, keeper)
+  undo(context, run, groups.value)
+  const { error } = outcome
+  return err(
+    error.code === 'start_failed' && error.fields?.step !== undefined
+      ? stepFailure(String(error.fields.step), String(error.fields.errno), {
+          ...job,
+          command: job.command[0] ?? '',
+          user: want.spec.security.user,
+        })
+      : error,
+  )
+}
+
+/** Waits for `started` or `failed`, for the keeper's own end, for the deadline. */
+async function started(
+  context: Context,
+  run: Run,
+  keeper: ChildProcess,
+  perl: string,
+  signal: AbortSignal,
+): Promise<Result<Sight, Failure>> {
+  let gone: Failure | undefined
+  keeper.on('error', (error) => {
+    gone = spawnFailure(error, perl)
+    context.tracker.keeperEnded(run)
+  })
+  keeper.on('exit', (code, killedBy) => {
+    if (code !== 0)
+      gone =
+        code === null || code > 133
+          ? failure('start_failed', `The keeper process ended (${killedBy ?? code}) before the start.`)
+          : writeFailure(errnoName(code), run.dir)
+    context.keeperEnded(run)
+  })
+  keeper.unref()
+  const deadlineMs = context.clock.elapsedMs() + START_DEADLINE_MS
+  for (;;) {
+    const sight = context.inspector.look(run)
+    if (sight.kind === 'live' || sight.kind === 'ended') return ok(sight)
+    if (sight.kind === 'none' && sight.failed !== null && sight.failed !== 'never started') {
+      const [step = '', errno = '0'] = sight.failed.split(' ')
+      return err(failure('start_failed', sight.failed, { step, errno: errnoName(Number(errno)) }))
+    }
+    if (gone) return err(gone)
+    if (signal.aborted) return err(failure('cancelled', 'The start was given up.'))
+    if (context.clock.elapsedMs() > deadlineMs)
+      return err(failure('start_failed', `The keeper process did not answer within ${START_DEADLINE_MS} ms.`))
+    await context.tracker.next(run, 100, signal)
+  }
+}
+
+/** A start that failed or was given up: nothing of it may go on running. */
+async function withdraw(context: Context, run: Run, keeper: ChildProcess): Promise<void> {
+  // A keeper killed before it has given its word takes the child with it; afterwards `started` tells whom to end.
+  if (context.inspector.look(run).kind === 'pending') keeper.kill('SIGKILL')
+  await endNow(context, run)
+}
+
+function undo(context: Context, run: Run, groups: readonly string[]): void {
+  context.tracker.untrack(run, false)
+  context.inspector.forget(run.dir)
+  removeGroups(groups)
+  rmSync(run.dir, { recursive: true, force: true })
+}
+
+function makeGroups(cgroups: Cgroups, name: string, want: Wanted): Result<readonly string[], Failure> {
+  try {
+    return ok(cgroups.create(name, want.spec))
+  } catch (error) {
+    return err(
+      failure('start_failed', `Its control group could not be made: ${fileFailure(error, name).detail}`, { mode: cgroups.mode }, error),
+    )
+  }
+}
+
+/** What a process on the node itself cannot be given is refused, not ignored: it would run less confined than was asked for. */
+function refuse(want: Wanted): Result<void, Failure> {
+  const { privileged, capabilitiesAdd, capabilitiesDrop, readOnlyRoot } = want.spec.security
+  const asked = [
+    privileged && 'privileged',
+    capabilitiesAdd.length > 0 && 'capabilities_add',
+    capabilitiesDrop.length > 0 && 'capabilities_drop',
+    readOnlyRoot && 'read_only_root',
+  ].find(Boolean)
+  if (asked)
+    return err(
+      failure('unsupported', `The process runtime cannot apply security.${asked}; use the docker runtime.`, {
+        field: `security.${asked}`,
+        runtime: 'process',
+      }),
+    )
+  if (!want.spec.command[0]) return err(failure('invalid_command', 'The command is empty.'))
+  if (!NONCE.test(want.nonce)) return err(failure('internal', 'The nonce is not plain text.'))
+  return OK
+}
+
+const notesOf = (cgroups: Cgroups): string[] => (cgroups.mode === 'none' ? ['limits: not enforced here'] : [])
+
+/** A process listens on the node itself: its own port is the node's. */
+const addressesOf = (want: Wanted): Want['addresses'] =>
+  want.spec.ports.map((port, index) => {
+    const host = want.hostPorts[index] || port.host
+    return { name: port.name, protocol: port.protocol, internal: port.internal || host, host: '127.0.0.1', port: host }
+  })

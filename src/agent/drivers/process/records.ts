@@ -1,0 +1,142 @@
+// The files of one incarnation, `<state-dir>/instances/<id>/run/<incarnation>/`, and their formats:
+//
+//   want            the agent, before anything else: nonce, addresses, groups. Without it there is no incarnation here.
+//   lock            the keeper, exclusively: who keeps it. Or the agent, to make sure that no keeper comes any more.
+//   starting        the keeper: pids and start times; the workload is about to be executed
+//   started         the same file after the workload has been executed
+//   failed          the keeper: which step before the exec failed, and its errno
+//   exit            the keeper, by rename: how the main process ended
+//   removed         the agent: the object is gone, the logs stay as evidence
+//   logs/{stdout,stderr}  appended by the workload itself; the keeper drops bytes at the beginning
+//   logs/lost       the keeper: the absolute offset of the first byte kept, and of file offset 0, for each stream
+//
+// The log files have a folder of their own so that the watch on the incarnation's folder does not wake the agent for every line.
+// Nothing here is fsynced: after a power loss every process is gone and a file that is missing means just that.
+import { closeSync, openSync, readdirSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { Address } from '../../../contracts/agent-protocol.ts'
+import type { InstanceId } from '../../../contracts/ids.ts'
+import { errnoOf } from './failures.ts'
+
+export const Want = z.object({
+  nonce: z.string(),
+  addresses: z.array(Address),
+  memoryBytes: z.number(),
+  /** Control groups of this incarnation, the first one for limits; empty where none can be made. */
+  groups: z.array(z.string()),
+  notes: z.array(z.string()),
+})
+export type Want = z.infer<typeof Want>
+
+const Keeper = z.object({ keeperPid: z.number().int().min(2), keeperStartTime: z.string() })
+export type Keeper = z.infer<typeof Keeper>
+
+export const Started = Keeper.extend({
+  pid: z.number().int().min(2),
+  startTime: z.string(),
+  bootId: z.string(),
+  atMs: z.number(),
+  nonce: z.string(),
+})
+export type Started = z.infer<typeof Started>
+
+export const ExitRecord = z.object({ code: z.number().nullable(), signal: z.number().nullable(), oom: z.boolean(), atMs: z.number() })
+export type ExitRecord = z.infer<typeof ExitRecord>
+
+/** Absolute offsets in the stream: bytes below `dropped` are gone; file offset 0 is byte `base`. */
+export interface LostOfStream {
+  readonly dropped: number
+  readonly base: number
+}
+export interface Lost {
+  readonly stdout: LostOfStream
+  readonly stderr: LostOfStream
+}
+
+export interface Run {
+  readonly id: InstanceId
+  readonly incarnation: number
+  readonly dir: string
+}
+
+export const instancesDir = (stateDir: string) => join(stateDir, 'instances')
+export const runsDir = (stateDir: string, id: InstanceId) => join(stateDir, 'instances', id, 'run')
+export const runOf = (stateDir: string, id: InstanceId, incarnation: number): Run => ({
+  id,
+  incarnation,
+  dir: join(runsDir(stateDir, id), String(incarnation)),
+})
+export const logFile = (run: Run, stream: 'stdout' | 'stderr') => join(run.dir, 'logs', stream)
+
+/** Incarnations that have a folder, oldest first. */
+export function listRuns(stateDir: string, id: InstanceId): readonly Run[] {
+  return namesIn(runsDir(stateDir, id))
+    .filter((name) => /^[1-9][0-9]{0,14}$/.test(name))
+    .map((name) => runOf(stateDir, id, Number(name)))
+    .sort((one, other) => one.incarnation - other.incarnation)
+}
+
+/** Empty when the folder does not exist. */
+export function namesIn(dir: string): readonly string[] {
+  try {
+    return readdirSync(dir)
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return []
+    throw error
+  }
+}
+
+/** Null when the file is not there, or is not (yet) whole. */
+export function readRecord<T>(schema: z.ZodType<T>, path: string): T | null {
+  const text = readText(path)
+  if (text === null) return null
+  try {
+    return schema.parse(JSON.parse(text))
+  } catch {
+    return null
+  }
+}
+
+export function readText(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null
+    throw error
+  }
+}
+
+export function writeWant(run: Run, want: Want): void {
+  writeFileSync(join(run.dir, '.want'), JSON.stringify(want), { mode: 0o600 })
+  renameSync(join(run.dir, '.want'), join(run.dir, 'want'))
+}
+
+export const markRemoved = (run: Run) => writeFileSync(join(run.dir, 'removed'), '', { mode: 0o600 })
+
+/** Takes the place of a keeper that has not come: none will come any more. False when one is there already. */
+export function claim(run: Run): boolean {
+  try {
+    const file = openSync(join(run.dir, 'lock'), 'wx', 0o600)
+    writeSync(file, '{}\n')
+    closeSync(file)
+    return true
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return false
+    throw error
+  }
+}
+
+export const readKeeper = (run: Run) => readRecord(Keeper, join(run.dir, 'lock'))
+
+const LOST = /^(\d+) (\d+) (\d+) (\d+) *\n$/
+
+export function readLost(run: Run): Lost {
+  const path = join(run.dir, 'logs', 'lost')
+  let text = readText(path)
+  // It is overwritten in place (a full disk must not stop the dropping), so a single read could see half of two records.
+  for (let again = readText(path); again !== text; again = readText(path)) text = again
+  const match = LOST.exec(text ?? '')
+  const at = (index: number) => Number(match?.[index] ?? 0)
+  return { stdout: { dropped: at(1), base: at(2) }, stderr: { dropped: at(3), base: at(4) } }
+}
