@@ -5,7 +5,8 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { markedProcesses, sweep } from './support/leaks.ts'
-import { isRequired } from './support/needs.ts'
+import { isRequired, needs } from './support/needs.ts'
+import { NEEDS } from './support/probes.ts'
 import { RUN_VARIABLE, runId, runRoot } from './support/run.ts'
 import { ownTmpDir, tmpDir } from './support/tmp.ts'
 import { closing } from './support/verdict.ts'
@@ -101,6 +102,10 @@ describe('temporary directories', () => {
 })
 
 describe('needs', () => {
+  test.each(NEEDS)('%s is there, or the reason and the remedy are known', (need) => {
+    const found = needs(need)
+    expect(found.ok || (found.reason !== '' && found.install !== '')).toBe(true)
+  })
   test.each([
     ['docker', undefined, false],
     ['docker', '', false],

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { engineCall } from './probes.ts'
 import { RUN_VARIABLE, runRoot } from './run.ts'
 
-export interface FoundProcess {
+interface FoundProcess {
   readonly pid: number
   readonly command: string
   readonly because: 'environment' | 'directory' | 'arguments'
@@ -43,17 +43,14 @@ function childrenOf(parent: number): ReadonlySet<number> {
 }
 
 /** Containers whose names, labels, command or mounts carry the mark of the run. */
-export async function markedContainers(
-  run: string,
-  socketPath: string,
-): Promise<readonly { readonly id: string; readonly name: string }[]> {
+async function markedContainers(run: string, socketPath: string): Promise<readonly { readonly id: string; readonly name: string }[]> {
   const answer = await engineCall(socketPath, 'GET', '/containers/json?all=1').catch(() => undefined)
   if (answer?.status !== 200) return []
   const containers = JSON.parse(answer.body) as readonly { readonly Id: string; readonly Names: readonly string[] }[]
   return containers.filter((one) => JSON.stringify(one).includes(run)).map((one) => ({ id: one.Id, name: one.Names[0] ?? one.Id }))
 }
 
-export function markedMounts(run: string): readonly string[] {
+function markedMounts(run: string): readonly string[] {
   const table = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')
   return table.map((line) => line.split(' ')[4] ?? '').filter((target) => target.startsWith(`${runRoot(run)}/`))
 }

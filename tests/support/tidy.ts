@@ -3,8 +3,8 @@ import { posix } from 'node:path'
 import { isTest, type Layers, layerOf } from './layers.ts'
 import { functionsOf, importsOf, lineAt, linesMatching, type Source } from './source.ts'
 
-export const FILE_LINES_MAX = 400
-export const FUNCTION_LINES_MAX = 70
+const FILE_LINES_MAX = 400
+const FUNCTION_LINES_MAX = 70
 const FOLDERS_MAX = 4
 
 type Rule = (sources: readonly Source[]) => readonly string[]

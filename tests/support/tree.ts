@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, normalize } from 'node:path'
 import { readSource, type Source } from './source.ts'
 
 export const ROOT = join(import.meta.dirname, '../..')
@@ -10,6 +10,12 @@ export function filesBelow(folder: string): readonly string[] {
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name).slice(ROOT.length + 1))
     .sort()
+}
+
+/** The same for one folder without those below it. */
+export function filesOf(folder: string): readonly string[] {
+  const entries = readdirSync(join(ROOT, folder), { withFileTypes: true })
+  return entries.filter((entry) => entry.isFile()).map((entry) => normalize(join(folder, entry.name)))
 }
 
 export function readText(path: string): string {
