@@ -1,7 +1,7 @@
 // The node agent, built by hand, top to bottom. It makes what runs on this node equal to what is wished, and tells the control plane.
 // It needs no control plane to keep things running: on start it reads its journals, looks at what runs, and goes on from there.
-import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { hostname, networkInterfaces } from 'node:os'
 import { Cleanup } from '../base/cleanup.ts'
 import type { Clock, Random } from '../base/clock.ts'
 import { withDeadline } from '../base/deadline.ts'
@@ -15,24 +15,25 @@ import type { TelemetryLogger } from '../telemetry/logger.ts'
 import type { Telemetry } from '../telemetry/meter.ts'
 import { type AgentConfig, recoveryPolicy } from './config.ts'
 import { createDockerDriver } from './drivers/docker/driver.ts'
-import type { Driver } from './drivers/driver.ts'
+import type { Driver, DriverEvent } from './drivers/driver.ts'
 import { createProcessDriver } from './drivers/process/driver.ts'
 import { execute } from './execute/execute.ts'
 import { openInstanceFiles } from './execute/files.ts'
 import { createLedger } from './execute/ledger.ts'
 import { createPorts } from './execute/ports.ts'
 import { answer } from './execute/requests.ts'
+import { nodeIdentity } from './identity.ts'
 import { LIMITS } from './limits.ts'
 import { openLink } from './link/link.ts'
 import { registerGauges } from './loop/gauges.ts'
 import { createHealthKeeper } from './loop/health.ts'
 import { createInstances, type Instances } from './loop/instances.ts'
 import { createReporter } from './loop/reporter.ts'
-import { createScanner } from './loop/scanner.ts'
+import { createScanner, type Scanner } from './loop/scanner.ts'
 import { createMonitor } from './monitor/monitor.ts'
 import { lookAt, lookAtAll } from './observe/look.ts'
 import { createProber } from './probes/prober.ts'
-import { admit } from './reconcile/admission.ts'
+import { admit, allocatable, foldPressure } from './reconcile/admission.ts'
 
 export const AGENT_VERSION = '0.1.0'
 
@@ -41,7 +42,8 @@ export interface AgentOptions {
   /** Where the control plane listens; null = work alone (used to stop workloads while nothing else runs). */
   readonly controlUrl: string | null
   readonly token: string
-  readonly nodeId: NodeId
+  /** HOLDFAST_NODE_ID and PERSYS_NODE_ID, or the configuration's; empty and `auto` mean derive. */
+  readonly givenNodeIds: readonly (string | undefined)[]
   readonly nodeLabels: Readonly<Record<string, string>>
   readonly log: TelemetryLogger
   readonly telemetry: Telemetry
@@ -65,8 +67,11 @@ export interface Agent {
 
 /** Ready when what a former agent left has been read and looked at; the control plane is dialled in the background. */
 export async function startAgent(options: AgentOptions): Promise<Result<Agent, Failure>> {
+  const identity = await nodeIdentity(options.stateDir, { given: options.givenNodeIds, hostname, machineId, interfaces })
+  if (!identity.ok) return identity
+  const nodeId = identity.value
   const cleanup = new Cleanup()
-  const drivers = makeDrivers(options)
+  const drivers = makeDrivers(options, nodeId)
   for (const driver of drivers.values()) cleanup.add(`${driver.runtime} driver`, () => driver[Symbol.asyncDispose]())
   const files = openInstanceFiles(options.stateDir, options.log.child('journal'))
   const loaded = await files.load()
@@ -74,15 +79,15 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent, F
     await cleanup.run()
     return loaded
   }
-  const parts = assemble(options, drivers, files, cleanup)
+  const parts = assemble(options, nodeId, drivers, files, cleanup)
   parts.instances.adopt(loaded.value)
   for (const { last } of loaded.value) parts.ports.adopt(last.record.desired.id, last.record.hostPorts)
-  await Promise.all([...drivers.values()].map((driver) => driver.watch(parts.onDriverEvent)))
+  await Promise.all([...drivers.values()].map((driver) => driver.watch((event) => parts.onDriverEvent(driver.runtime, event))))
   await parts.scanner.start()
-  options.log.info('agent started', { node_id: options.nodeId, adopted: loaded.value.length })
+  options.log.info('agent started', { node_id: nodeId, adopted: loaded.value.length })
   parts.connect()
   return ok({
-    nodeId: options.nodeId,
+    nodeId,
     health: parts.health,
     get instances() {
       return parts.instances.entries.size
@@ -94,8 +99,8 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent, F
   })
 }
 
-function makeDrivers(options: AgentOptions): ReadonlyMap<Runtime, Driver> {
-  const { stateDir, nodeId, clock, random, dockerSocket } = options
+function makeDrivers(options: AgentOptions, nodeId: NodeId): ReadonlyMap<Runtime, Driver> {
+  const { stateDir, clock, random, dockerSocket } = options
   const made: readonly Driver[] = [
     createProcessDriver({ stateDir, nodeId, clock, random, log: options.log.child('process') }),
     createDockerDriver({ stateDir, nodeId, clock, random, log: options.log.child('docker'), socketPath: dockerSocket, extraLabels: options.extraContainerLabels ?? {} }),
@@ -113,11 +118,21 @@ async function stopAll(clock: Clock, instances: Instances, deadlineMs: number): 
   }
 }
 
-function assemble(options: AgentOptions, drivers: ReadonlyMap<Runtime, Driver>, files: ReturnType<typeof openInstanceFiles>, cleanup: Cleanup) {
-  const { clock, random, config, nodeId } = options
+function assemble(options: AgentOptions, nodeId: NodeId, drivers: ReadonlyMap<Runtime, Driver>, files: ReturnType<typeof openInstanceFiles>, cleanup: Cleanup) {
+  const { clock, random, config } = options
   const { meter } = options.telemetry
   const log = options.log.child('agent')
-  const monitor = createMonitor({ clock, log, paths: [options.stateDir], thresholds: config.thresholds, reservedMemoryBytes: config.reservedMemoryBytes, safetyBufferRatio: config.safetyBufferRatio, cpuOvercommit: config.cpuOvercommit, meter })
+  const monitor = createMonitor({
+    clock,
+    log,
+    meter,
+    paths: [options.stateDir],
+    reservedMemoryBytes: config.reservedMemoryBytes,
+    safetyBufferRatio: config.safetyBufferRatio,
+    cpuOvercommit: config.cpuOvercommit,
+    allocatable,
+    foldPressure: (before, now) => foldPressure(before, now, config.thresholds),
+  })
   cleanup.add('monitor', () => monitor.close())
   const ledger = createLedger((ask, reservedMemoryBytes) => admit(ask, { reservedMemoryBytes, allocatableMemoryBytes: monitor.capacity().allocatableMemoryBytes, pressure: monitor.pressure() }))
   const ports = createPorts()
@@ -125,6 +140,8 @@ function assemble(options: AgentOptions, drivers: ReadonlyMap<Runtime, Driver>, 
   const executing = { clock, limits: LIMITS, drivers, ledger, ports, starts, nodeId }
   const usage = () => monitor.usage(ledger.reservedMemoryBytes)
   const closing = new AbortController()
+  /** One life of this agent: a second live agent with the same node id is told from a reconnect of this one by it. */
+  const bootId = random.text(20)
 
   const instances = createInstances({
     clock,
@@ -183,7 +200,7 @@ function assemble(options: AgentOptions, drivers: ReadonlyMap<Runtime, Driver>, 
       const driver = drivers.get(runtime)
       return driver ? lookAtAll(clock, driver, LIMITS.listDeadlineMs, closing.signal) : err(failure('runtime_unavailable', runtime))
     },
-    status: async (runtime) => statusOf(clock, drivers, runtime, closing.signal),
+    status: async (runtime) => statusOf(clock, drivers.get(runtime), runtime, closing.signal),
     statusChanged: () => link?.sendFacts(facts()),
   })
   cleanup.add('scanner', () => scanner.close())
@@ -210,7 +227,7 @@ function assemble(options: AgentOptions, drivers: ReadonlyMap<Runtime, Driver>, 
       clock,
       random,
       log: options.log.child('link'),
-      hello: () => ({ nodeId, bootId: bootId(random), facts: facts(), usage: usage(), instances: [...instances.entries.values()].map(({ record }) => ({ id: record.desired.id, generation: record.desired.generation })) }),
+      hello: () => ({ nodeId, bootId, facts: facts(), usage: usage(), instances: [...instances.entries.values()].map(({ record }) => ({ id: record.desired.id, generation: record.desired.generation })) }),
       usage,
       onWelcome: (items, seen) => {
         for (const { id, seq } of seen) instances.acked(id, seq)
@@ -246,4 +263,32 @@ function assemble(options: AgentOptions, drivers: ReadonlyMap<Runtime, Driver>, 
   }
 }
 
-let bootIdKept: string | null = null
+/** What is wired to nothing else: the word of one driver on its runtime, bounded. */
+async function statusOf(clock: Clock, driver: Driver | undefined, runtime: Runtime, signal: AbortSignal): Promise<RuntimeStatus> {
+  const unusable = (detail: string): RuntimeStatus => ({ runtime, usable: false, version: null, detail, fix: null, limits: 'none' })
+  if (!driver) return unusable('not built in')
+  try {
+    return await withDeadline(clock, LIMITS.statusDeadlineMs, signal, (inner) => driver.status(inner))
+  } catch {
+    return unusable(`no answer within ${LIMITS.statusDeadlineMs} ms`)
+  }
+}
+
+function driverEvents(instances: Instances, scanner: Scanner) {
+  return (runtime: Runtime, event: DriverEvent) => {
+    if (event.kind === 'instance') instances.lookAgain(event.id)
+    else scanner.reachable(runtime, event.reachable)
+  }
+}
+
+function machineId(): string | null {
+  try {
+    return readFileSync('/etc/machine-id', 'utf8')
+  } catch {
+    // Absent in many containers; the identity has a second source.
+    return null
+  }
+}
+
+const interfaces = () =>
+  Object.entries(networkInterfaces()).flatMap(([name, addresses]) => (addresses ?? []).slice(0, 1).map(({ mac, internal }) => ({ name, mac, internal })))
