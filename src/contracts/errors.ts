@@ -44,6 +44,7 @@ export const ERRORS = {
   data_dir_unusable: row(500, 'later', 'The data directory cannot be used.', 'Make it writable for this user, or give another --data-dir.'),
   cancelled: row(409, 'later', 'The operation was cancelled.', 'Nothing to do: a newer wish replaced it.'),
   lease_lost: row(503, 'soon', 'Another replica of the control plane does this work now.', 'Nothing to do; it is tried again.'),
+  too_many_requests: row(429, 'soon', 'Too many requests of this kind run at once.', 'Try again when some of them have ended.'),
   shutting_down: row(503, 'soon', 'The process is shutting down.', 'Try again when it is back.'),
   internal: row(500, 'soon', 'Something unexpected went wrong in Holdfast.', 'Look for the request id in the log and report it with holdfast debug bundle.'),
   // Placement and admission

@@ -1,0 +1,112 @@
+// The agent's side of the link: one outgoing WebSocket, dialled again whenever it is lost, for as long as the agent lives. Control
+// never dials. Nothing is queued here: what could not be sent is the caller's, who sends it again after the next welcome. Nothing
+// that control says or fails to say ends the agent or touches a workload.
+
+import { backoffMs } from '../../base/backoff.ts'
+import type { Clock, Random } from '../../base/clock.ts'
+import type { Logger } from '../../base/log.ts'
+import { type Desired, type NodeFacts, type NodeUsage, type Observed, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
+import type { OnRequest } from './answers.ts'
+import { LINK_LIMITS } from './limits.ts'
+import { type Acked, type Hello, type Session, type SessionEnd, startSession } from './session.ts'
+
+export interface LinkDeps {
+  /** http(s) address of the control plane. */
+  readonly controlUrl: string
+  readonly token: string
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+  hello(): Hello
+  usage(): NodeUsage
+  onWelcome(items: readonly Desired[], seen: readonly Acked[]): void
+  onDesired(items: readonly Desired[]): void
+  onAck(items: readonly Acked[]): void
+  readonly onRequest: OnRequest
+  /** True after each welcome was handed over; false when that connection is gone. */
+  onConnected(connected: boolean): void
+}
+
+export interface Link {
+  /** False = not sent: not connected, or too much is buffered already. True = handed to the socket, which may still lose it. */
+  sendObserved(items: readonly Observed[]): boolean
+  sendFacts(facts: NodeFacts): boolean
+  connected(): boolean
+  /** Hangs up and dials no more; resolves when nothing of it runs. */
+  close(): Promise<void>
+}
+
+export function openLink(deps: LinkDeps): Link {
+  const { clock, random, log } = deps
+  const closing = new AbortController()
+  const tell = outageTeller(deps)
+  let session: Session | null = null
+
+  const run = async () => {
+    for (let failures = 0; !closing.signal.aborted; ) {
+      session = startSession({ ...deps, ...guarded(deps), limits: LINK_LIMITS, protocol: PROTOCOL_VERSION })
+      const end = await session.ended
+      session = null
+      if (closing.signal.aborted) return
+      tell.lost(end)
+      failures = end.lastedMs >= LINK_LIMITS.settledMs ? 1 : failures + 1
+      await clock.sleep(redialMs(end, failures, random.fraction()), closing.signal).catch(() => {})
+    }
+  }
+  const guarded = (given: LinkDeps): Pick<LinkDeps, 'onWelcome' | 'onDesired' | 'onAck' | 'onConnected'> => {
+    // A bug behind one message must not end the connection for all the others.
+    const safely = (what: string, act: () => void) => {
+      try {
+        act()
+      } catch (error) {
+        log.error('message handler failed', { what, error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+      }
+    }
+    return {
+      onWelcome: (items, seen) => safely('welcome', () => given.onWelcome(items, seen)),
+      onDesired: (items) => safely('desired', () => given.onDesired(items)),
+      onAck: (items) => safely('ack', () => given.onAck(items)),
+      onConnected: (connected) => {
+        if (connected) tell.connected()
+        safely('connected', () => given.onConnected(connected))
+      },
+    }
+  }
+
+  const done = run()
+  return {
+    sendObserved: (items) => session?.sendObserved(items) ?? false,
+    sendFacts: (facts) => session?.sendFacts(facts) ?? false,
+    connected: () => session?.welcomed() ?? false,
+    async close() {
+      closing.abort(new Error('the link is closing'))
+      await session?.close()
+      await done
+    },
+  }
+}
+
+/** A refusal does not go away by asking fast. Half of each wait is random: a thousand agents must not come back at the same moment. */
+function redialMs(end: SessionEnd, failures: number, fraction: number): number {
+  const { reconnect } = LINK_LIMITS
+  const wholeMs = end.kind === 'refused' ? reconnect.maxMs : backoffMs(reconnect, failures, 0)
+  return wholeMs * (0.5 + 0.5 * fraction)
+}
+
+/** One line per outage and per distinct refusal, however often is dialled meanwhile. */
+function outageTeller({ log, controlUrl }: LinkDeps) {
+  let told: string | null = null
+  return {
+    connected() {
+      log.info('connected to the control plane', { url: controlUrl })
+      told = null
+    },
+    lost({ kind, code, detail }: SessionEnd) {
+      const what = kind === 'refused' ? `${code}: ${detail}` : kind
+      if (told === what) return log.debug('control plane still not reached', { error_code: code, error: detail })
+      told = what
+      if (kind === 'refused') log.error('refused by the control plane', { url: controlUrl, error_code: code, error: detail })
+      else log.warn('control plane not reached; workloads keep running', { url: controlUrl, error_code: code, error: detail })
+    },
+  }
+}
