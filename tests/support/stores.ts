@@ -34,7 +34,9 @@ export function describeStores(name: string, body: (bench: StoreBench) => void):
     })
     body(bench(() => must(postgres === undefined ? { ok: false, error: 'not started' } : { ok: true, value: postgres.target })))
   })
-  describeNeeds('postgres', `${name} (external PostgreSQL)`, () => body(bench(() => ({ url: process.env.HOLDFAST_TEST_DATABASE_URL ?? '' }))))
+  describeNeeds('postgres', `${name} (external PostgreSQL)`, () =>
+    body(bench(() => ({ url: process.env.HOLDFAST_TEST_DATABASE_URL ?? '' }))),
+  )
 }
 
 /** The value of a Result that has to be ok here. */

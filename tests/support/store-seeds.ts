@@ -1,0 +1,83 @@
+// Rows that nearly every test of the store begins with.
+
+import { systemClock, systemRandom } from '../../src/base/system.ts'
+import type { Observed, Transition } from '../../src/contracts/agent-protocol.ts'
+import { type InstanceId, NodeId, newId, type OrgId } from '../../src/contracts/ids.ts'
+import type { Phase } from '../../src/contracts/phase.ts'
+import type { InstanceRecord } from '../../src/control/model/instance.ts'
+import { createInstance, type NewInstance } from '../../src/control/store/instances.ts'
+import { openSession } from '../../src/control/store/nodes.ts'
+import { createOrg } from '../../src/control/store/orgs.ts'
+import { placeInstance } from '../../src/control/store/placement.ts'
+import type { Store } from '../../src/control/store/store.ts'
+import { factsOf, phaseOf, SLEEPER, specOf, USAGE } from './control-records.ts'
+import { must } from './stores.ts'
+
+export async function seedOrg(store: Store, name = 'acme'): Promise<OrgId> {
+  const id = newId.org(systemClock, systemRandom)
+  must(await store.write('system:test', (tx) => createOrg(tx, { id, name })))
+  return id
+}
+
+export function newInstance(orgId: OrgId, given: Partial<NewInstance> = {}): NewInstance {
+  const id = given.id ?? newId.instance(systemClock, systemRandom)
+  return {
+    id,
+    orgId,
+    name: `i-${id.slice(-8)}`,
+    spec: specOf(SLEEPER),
+    input: {},
+    labels: {},
+    metadata: {},
+    membership: null,
+    recoveryMode: null,
+    ...given,
+  }
+}
+
+export async function seedInstance(store: Store, orgId: OrgId, given: Partial<NewInstance> = {}): Promise<InstanceRecord> {
+  return must(await store.write('system:test', (tx) => createInstance(tx, newInstance(orgId, given))))
+}
+
+/** A node with an open session. */
+export async function seedNode(
+  store: Store,
+  id = 'node-a',
+  given: Parameters<typeof factsOf>[0] = {},
+): Promise<{ nodeId: NodeId; epoch: number }> {
+  const nodeId = NodeId.parse(id)
+  const hello = { nodeId, bootId: `boot-${id}`, facts: factsOf(given), usage: USAGE, replica: store.replica }
+  const { epoch } = must(await store.write('system:test', (tx) => openSession(tx, hello)))
+  return { nodeId, epoch }
+}
+
+export async function seedPlaced(store: Store, orgId: OrgId, nodeId: NodeId, given: Partial<NewInstance> = {}): Promise<InstanceRecord> {
+  const made = await seedInstance(store, orgId, given)
+  const placed = must(await store.write('system:test', (tx) => placeInstance(tx, made.id, nodeId)))
+  if (placed === null) throw new Error('was not placed')
+  return placed
+}
+
+export function observedOf(id: InstanceId, given: Partial<Observed> = {}): Observed {
+  return {
+    id,
+    generation: 2,
+    healSeq: 0,
+    incarnation: 1,
+    phase: phaseOf('running', { reason: 'verified' }),
+    health: 'healthy',
+    checks: [],
+    addresses: [],
+    pid: 42,
+    lastExit: null,
+    attempts: [],
+    cloudInit: null,
+    notes: [],
+    transitions: [],
+    ...given,
+  }
+}
+
+export function transitionOf(seq: number, from: Transition['from'], to: Phase['kind'], given: Partial<Transition> = {}): Transition {
+  return { seq, atMs: seq * 1000, from, to: phaseOf(to as Parameters<typeof phaseOf>[0]), incarnation: 1, exit: null, ...given }
+}
