@@ -136,10 +136,11 @@ stop_containers() {
 
 # Shims outlive both daemons by design. Ours carry the address of our containerd as an argument; each has its container as a child.
 stop_shims() {
-  local proc pid child
+  local proc pid child command
   for proc in /proc/[0-9]*; do
     pid=${proc#/proc/}
-    tr '\0' ' ' 2>/dev/null <"$proc/cmdline" | grep -qF -- "-address $dir/containerd.sock" || continue
+    command=$(tr '\0' ' ' 2>/dev/null <"$proc/cmdline") || continue
+    [[ $command == *containerd-shim*" -address $dir/containerd.sock "* ]] || continue
     for child in $(cat "$proc"/task/*/children 2>/dev/null); do kill -KILL "$child" 2>/dev/null || true; done
     kill -KILL "$pid" 2>/dev/null || true
   done

@@ -1,7 +1,7 @@
 // What a test run may not leave behind: processes, containers, mounts, files. Everything a run starts inherits its mark in the
 // environment or works below its temporary root; what a workload was given a clean environment for is still found by its directory.
 // Nothing is looked for by name, so other runs and the machine's own processes are never touched.
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { engineCall } from './probes.ts'
@@ -34,6 +34,16 @@ function markOf(pid: number, run: string): FoundProcess['because'] | undefined {
   const directory = quietly(() => readlinkSync(`/proc/${pid}/cwd`))
   if (directory === root || directory?.startsWith(`${root}/`)) return 'directory'
   return commandOf(pid).includes(`${root}/`) ? 'arguments' : undefined
+}
+
+/** Ends everything of the run at once, test workers included, and again until nothing new has been started in between. */
+export function endMarked(run: string): void {
+  for (let round = 0; round < 10; round++) {
+    const found = markedProcesses(run)
+    if (found.length === 0) break
+    for (const { pid } of found) quietly(() => process.kill(pid, 'SIGKILL'))
+  }
+  quietly(() => rmSync(runRoot(run), { recursive: true, force: true, maxRetries: 3, retryDelay: 50 }))
 }
 
 /** vitest's own workers and watchdog, alive until our teardown has run. Tests start theirs from a worker, and orphans go to PID 1. */

@@ -1,4 +1,3 @@
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 /** Set once per run by the global setup and inherited by everything that the run starts: the mark by which leaks are found. */
@@ -11,7 +10,10 @@ export function runId(): string {
   return run
 }
 
-/** All temporary directories of a run lie here. Short, because unix socket paths end at 107 bytes. */
+/**
+ * All temporary files of a run lie here: the global setup makes it the TMPDIR of the run, so that also what asks the system for a
+ * temporary directory is found. Short, because unix socket paths end at 107 bytes.
+ */
 export function runRoot(run: string): string {
-  return join(tmpdir(), run)
+  return join('/tmp', run)
 }
