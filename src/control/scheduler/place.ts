@@ -1,8 +1,8 @@
 // place(ask, loads) -> a node, or why each node refuses. Pure and deterministic: the same ask and loads, in any order, give the
 // same answer. Memory is the one promise that is never broken; the store checks it once more under the row lock of the node.
 import type { NodeId } from '../../contracts/ids.ts'
-import type { NodeRefusal } from '../model/instance.ts'
-import type { Ask, NodeLoad } from './ask.ts'
+import type { InstanceRecord, NodeRefusal } from '../model/instance.ts'
+import { type Ask, askOf, type NodeLoad } from './ask.ts'
 import { FILTERS } from './filters.ts'
 import { scoreOf } from './scores.ts'
 
@@ -21,6 +21,22 @@ export function place(ask: Ask, loads: readonly NodeLoad[]): Placement {
     if (!best || score > best.score || (score === best.score && load.node.id < best.load.node.id)) best = { load, score }
   }
   return best ? { kind: 'placed', nodeId: best.load.node.id } : refuse(ask, loads)
+}
+
+export interface Placed {
+  readonly instance: InstanceRecord
+  readonly placement: Placement
+}
+
+/** One after the other in the given order, each on the loads that the ones before it leave. */
+export function placeAll(instances: readonly InstanceRecord[], loads: readonly NodeLoad[]): readonly Placed[] {
+  let now = loads
+  return instances.map((instance) => {
+    const ask = askOf(instance)
+    const placement = place(ask, now)
+    if (placement.kind === 'placed') now = withPlaced(now, placement.nodeId, ask)
+    return { instance, placement }
+  })
 }
 
 /** The loads after one more instance on that node. */

@@ -98,18 +98,24 @@ async function isReplicaAlive(db: Db, replica: number): Promise<boolean> {
 
 /**
  * Ignored when a newer session exists. The epoch moves on, so that what was still queued of this session (a heartbeat, an
- * observation) cannot open it again.
+ * observation) cannot open it again. Also fences a session that was found closed already, which is then no event.
  */
 export function closeSession(tx: Tx, nodeId: NodeId, epoch: number): Promise<Result<void, Failure>> {
   return attempt(async () => {
-    const row = await tx.db
+    const now = await tx.db
+      .selectFrom('nodes')
+      .select('connected')
+      .where('id', '=', nodeId)
+      .where('session_epoch', '=', epoch)
+      .forNoKeyUpdate()
+      .executeTakeFirst()
+    if (!now) return
+    await tx.db
       .updateTable('nodes')
       .set({ connected: false, session_epoch: epoch + 1 })
       .where('id', '=', nodeId)
-      .where('session_epoch', '=', epoch)
-      .returning('id')
-      .executeTakeFirst()
-    if (!row) return
+      .execute()
+    if (!now.connected) return
     tx.emit({ type: 'node.disconnected', nodeId, data: { epoch } })
     tx.changed({ kind: 'node', id: nodeId })
   })

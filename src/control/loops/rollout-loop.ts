@@ -1,0 +1,226 @@
+// Carries out what nextSteps says, one env after the other, each step in its own transaction. A step is decided again under the row
+// lock, so a manifest or a person that was faster is never overwritten with something older.
+import { ok, type Result } from '../../base/result.ts'
+import type { Failure } from '../../contracts/errors.ts'
+import { EnvId, InstanceId, newId } from '../../contracts/ids.ts'
+import { type CompiledManifest, type CompiledProcess, compileManifest } from '../../contracts/manifest-compile.ts'
+import type { EnvRecord } from '../model/env.ts'
+import { nextSteps, type Rollout, type RolloutStep } from '../rollout/next-steps.ts'
+import type { Tx } from '../store/db.ts'
+import { allEnvs, findEnv, removeEnv } from '../store/envs.ts'
+import { changeDesired, putMetadata } from '../store/instance-changes.ts'
+import { createInstance, getInstance, listEnvInstances } from '../store/instances.ts'
+import type { LoopsDeps } from './deps.ts'
+import type { Loop, Pass, Turn } from './runner.ts'
+import type { Changes } from './wake.ts'
+
+type Deps = Pick<LoopsDeps, 'store' | 'clock' | 'random' | 'log' | 'config'>
+
+/** What is remembered of an env between passes, all of it only to save work and to say things once. */
+interface Known {
+  readonly hash: string
+  readonly compiled: CompiledManifest | null
+  told: string
+}
+type Memory = Map<EnvId, Known>
+
+export function rolloutLoop(deps: Deps): Loop {
+  const memory: Memory = new Map()
+  return {
+    name: 'rollout',
+    resyncMs: deps.config.resyncMs,
+    cares: ({ kind }) => kind === 'env' || kind === 'instance',
+    pass: (turn) => pass(deps, memory, turn),
+    reset: () => memory.clear(),
+  }
+}
+
+async function pass(deps: Deps, memory: Memory, turn: Turn): Promise<Result<Pass, Failure>> {
+  const { changes, signal } = turn
+  const envs = changes === null ? await allEnvs(deps.store.db) : await touched(deps, changes)
+  if (!envs.ok) return envs
+  if (changes === null) for (const id of memory.keys()) if (!envs.value.some((env) => env.id === id)) memory.delete(id)
+  for (const env of envs.value) {
+    if (signal.aborted) break
+    const done = await converge(deps, turn, memory, env)
+    if (!done.ok) return done
+  }
+  return ok({ againMs: null })
+}
+
+/** The envs that the changes are about. */
+async function touched({ store }: Deps, changes: NonNullable<Changes>): Promise<Result<readonly EnvRecord[], Failure>> {
+  const ids = new Set<EnvId>()
+  for (const { kind, id } of changes) {
+    if (kind === 'env') ids.add(EnvId.parse(id))
+    if (kind !== 'instance') continue
+    const instance = await getInstance(store.db, InstanceId.parse(id))
+    if (!instance.ok) return instance
+    if (instance.value?.membership) ids.add(instance.value.membership.envId)
+  }
+  const envs: EnvRecord[] = []
+  for (const id of ids) {
+    const env = await findEnv(store.db, id, null)
+    if (env.ok) envs.push(env.value)
+    else if (env.error.code !== 'not_found') return env
+  }
+  return ok(envs)
+}
+
+async function converge(deps: Deps, turn: Turn, memory: Memory, env: EnvRecord): Promise<Result<void, Failure>> {
+  const known = knownOf(deps, memory, env)
+  // Deleting needs no manifest.
+  const compiled = known.compiled ?? (env.deleting ? NOTHING : null)
+  if (compiled === null) return ok(undefined)
+  const instances = await listEnvInstances(deps.store.db, env.id)
+  if (!instances.ok) return instances
+  const rollout = nextSteps(env, compiled, instances.value)
+  tellHalt(deps, env, known, rollout)
+  for (const step of rollout.steps) {
+    const done = await execute(deps, turn, env, step)
+    if (done.ok) {
+      deps.log.info('rollout step', {
+        app: env.app,
+        env: env.env,
+        step: step.kind,
+        because: step.because,
+        ...('id' in step && { instance_id: step.id }),
+      })
+      if (step.kind === 'remove_env') memory.delete(env.id)
+    } else if (done.error.code === 'name_taken') {
+      // Somebody's own instance has the name of a replica. The others go on; it is tried again at each resync.
+      tellOnce(known, `name ${done.error.detail}`, () =>
+        deps.log.warn('replica name taken', { app: env.app, env: env.env, error: done.error.detail }),
+      )
+    } else return done
+  }
+  return ok(undefined)
+}
+
+const NOTHING: CompiledManifest = { app: '', env: '', hash: '', processes: [] }
+
+function knownOf({ log }: Deps, memory: Memory, env: EnvRecord): Known {
+  const known = memory.get(env.id)
+  if (known?.hash === env.manifestHash) return known
+  const compiled = compileManifest(env.manifest, env.env)
+  if (!compiled.ok) log.error('stored manifest not valid', { app: env.app, env: env.env, error: compiled.error.detail })
+  const fresh: Known = { hash: env.manifestHash, compiled: compiled.ok ? compiled.value : null, told: '' }
+  memory.set(env.id, fresh)
+  return fresh
+}
+
+function tellHalt({ log }: Deps, env: EnvRecord, known: Known, { haltedBy }: Rollout): void {
+  if (haltedBy.length > 0)
+    tellOnce(known, 'halted', () =>
+      log.warn('rollout halted', { app: env.app, env: env.env, instance_id: haltedBy[0] ?? null, failing: haltedBy.length }),
+    )
+  else if (known.told === 'halted') known.told = ''
+}
+
+function tellOnce(known: Known, what: string, tell: () => void): void {
+  if (known.told === what) return
+  known.told = what
+  tell()
+}
+
+function execute(deps: Deps, { write }: Turn, env: EnvRecord, step: RolloutStep): Promise<Result<unknown, Failure>> {
+  // Made outside: the transaction may run twice.
+  const freshId = newId.instance(deps.clock, deps.random)
+  return write('system:rollout', async (tx) => {
+    const now = await findEnv(tx.db, env.id, null)
+    if (!now.ok) return now.error.code === 'not_found' ? ok(undefined) : now
+    // A newer manifest, or a deletion: this step was decided for something that is over.
+    if (now.value.manifestHash !== env.manifestHash || now.value.deleting !== env.deleting) return ok(undefined)
+    switch (step.kind) {
+      case 'create':
+        return create(tx, env, step, freshId)
+      case 'update':
+        return update(tx, env, step.id, step.process, step.because)
+      case 'delete':
+        return remove(tx, env, step.id, step.because)
+      case 'remove_env':
+        return removeEnv(tx, env.id)
+    }
+  })
+}
+
+const audit = (tx: Tx, env: EnvRecord, action: string, target: string, because: string) =>
+  tx.audit({
+    action: `rollout.${action}`,
+    orgId: env.orgId,
+    target,
+    outcome: 'accepted',
+    requestId: null,
+    data: { app: env.app, env: env.env, because, manifest_hash: env.manifestHash },
+  })
+
+async function create(
+  tx: Tx,
+  env: EnvRecord,
+  step: Extract<RolloutStep, { kind: 'create' }>,
+  id: InstanceId,
+): Promise<Result<unknown, Failure>> {
+  const { process, slot, name } = step
+  const created = await createInstance(tx, {
+    id,
+    orgId: env.orgId,
+    name,
+    spec: process.spec,
+    input: { ...process.input, name },
+    labels: process.input.labels ?? {},
+    metadata: {},
+    membership: { envId: env.id, app: env.app, env: env.env, processType: process.name, slot, manifestHash: process.hash },
+    recoveryMode: process.spec.recoveryMode,
+  })
+  if (created.ok) audit(tx, env, 'create', id, step.because)
+  return created
+}
+
+async function update(
+  tx: Tx,
+  env: EnvRecord,
+  id: InstanceId,
+  process: CompiledProcess,
+  because: string,
+): Promise<Result<unknown, Failure>> {
+  let labels: Record<string, string | null> | undefined
+  const changed = await changeDesired(tx, id, (now) => {
+    const { membership } = now
+    if (!membership || now.want === 'deleted' || membership.manifestHash === process.hash) return ok(null)
+    labels = labelsPatch(now.labels, labelsOf(now.input), process.input.labels ?? {})
+    const spec = { spec: process.spec, input: { ...process.input, name: now.name } }
+    return ok({ verb: 'deploy', spec, membership: { ...membership, manifestHash: process.hash } })
+  })
+  if (!changed.ok) return changed.error.code === 'not_found' ? ok(undefined) : changed
+  if (labels === undefined) return ok(undefined)
+  audit(tx, env, 'update', id, because)
+  return Object.keys(labels).length === 0 ? ok(undefined) : putMetadata(tx, id, { labels, mode: 'merge', ifVersion: null })
+}
+
+function labelsOf(input: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const { labels } = input
+  return typeof labels === 'object' && labels !== null ? { ...labels } : {}
+}
+
+/** From what the old manifest gave to what the new one gives; what people set by hand stays. */
+function labelsPatch(
+  now: Readonly<Record<string, string>>,
+  before: Readonly<Record<string, unknown>>,
+  after: Readonly<Record<string, string>>,
+) {
+  const patch: Record<string, string | null> = {}
+  for (const key of Object.keys(before)) if (!Object.hasOwn(after, key) && Object.hasOwn(now, key)) patch[key] = null
+  for (const [key, value] of Object.entries(after)) if (now[key] !== value) patch[key] = value
+  return patch
+}
+
+async function remove(tx: Tx, env: EnvRecord, id: InstanceId, because: string): Promise<Result<unknown, Failure>> {
+  let asked = false
+  const changed = await changeDesired(tx, id, (now) => {
+    asked = now.want !== 'deleted'
+    return ok(asked ? { verb: 'delete', want: 'deleted' } : null)
+  })
+  if (!changed.ok) return changed.error.code === 'not_found' ? ok(undefined) : changed
+  if (asked) audit(tx, env, 'delete', id, because)
+  return ok(undefined)
+}
