@@ -9,8 +9,8 @@ import { canonicalHash } from '../../contracts/manifest-compile.ts'
 import type { ROUTES, RouteName } from '../../contracts/routes.ts'
 import type { OrgScope } from '../model/org.ts'
 import type { Tx } from '../store/db.ts'
-import { DEFAULT_ORG, findOrg } from '../store/orgs.ts'
 import type { MutationReply } from '../store/mutate.ts'
+import { DEFAULT_ORG, findOrg } from '../store/orgs.ts'
 import type { Store } from '../store/store.ts'
 import type { Caller } from './caller.ts'
 
@@ -49,10 +49,14 @@ export interface RawExchange {
   readonly response: ServerResponse
 }
 
-/** Answers on the raw response, or returns the failure before anything was sent. */
-export type StreamHandler<Name extends RouteName> = (context: Context<Name>, raw: RawExchange) => Promise<Result<void, Failure>>
+/** Answers on the raw response and returns null, or returns what is to be sent while nothing has been: a reply or a failure. */
+export type StreamHandler<Name extends RouteName> = (
+  context: Context<Name>,
+  raw: RawExchange,
+) => Promise<Result<Reply<unknown> | null, Failure>>
 
-type AnyStream = { [Name in RouteName]: RouteOf<Name> extends { stream: string } ? Name : never }[RouteName]
+/** Events are a stream for those who ask for one. */
+type AnyStream = { [Name in RouteName]: RouteOf<Name> extends { stream: string } ? Name : never }[RouteName] | 'listEvents'
 export type StreamRoute = AnyStream
 /** Answered by `open-routes.ts`, for everybody. */
 type OpenRoute = { [Name in RouteName]: RouteOf<Name> extends { role: null } ? Name : never }[RouteName]

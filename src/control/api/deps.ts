@@ -1,0 +1,56 @@
+// What the API is made from. Everything it needs is here; nothing in this folder looks anywhere else.
+import type { Clock, Random } from '../../base/clock.ts'
+import type { Logger } from '../../base/log.ts'
+import type { Meter } from '../../contracts/metrics.ts'
+import type { HealthView } from '../../contracts/views.ts'
+import type { Store } from '../store/store.ts'
+
+export type Check = HealthView['checks'][string]
+
+export interface ApiLimits {
+  readonly bodyBytesMax: number
+  readonly execBodyBytesMax: number
+  /** A store that has not answered by then counts as away. */
+  readonly storeAnswerMs: number
+  readonly tokenCacheMs: number
+  readonly tokenCacheMax: number
+  readonly healthCheckMs: number
+  /** Event stream: heartbeat comments, how often the store is asked without a notification, and what is kept for readers. */
+  readonly eventHeartbeatMs: number
+  readonly eventPollMs: number
+  readonly eventTailMax: number
+  readonly eventStreamsMax: number
+  /** A reader that takes nothing for this long is dropped. */
+  readonly slowReaderMs: number
+  /** Output of one logs or exec request that its reader has not taken yet. */
+  readonly outputBufferBytesMax: number
+  /** Without output, the headers of a stream are sent after this long. */
+  readonly streamHeadMs: number
+  readonly statsMs: number
+  readonly linkHelloMs: number
+  readonly linkPingMs: number
+  readonly linkSilenceMs: number
+  readonly linkResyncMs: number
+  readonly linkHeartbeatWriteMs: number
+  readonly linkPushDelayMs: number
+  readonly linkRetryMs: number
+  readonly observedBatchMax: number
+  readonly observedQueueMax: number
+  readonly linkRequestsMax: number
+  readonly linkSessionsMax: number
+  readonly linkSendBufferBytesMax: number
+}
+
+export interface ApiDeps {
+  readonly store: Store
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+  readonly meter: Meter
+  readonly limits: ApiLimits
+  readonly version: string
+  /** Prometheus text of this process. */
+  readonly renderMetrics: () => Promise<string>
+  /** Subsystems beside the store and the agents, by name. Never throws. */
+  readonly checks: Readonly<Record<string, () => Promise<Check>>>
+}

@@ -1,0 +1,147 @@
+// Events: a JSON page, or with `Accept: text/event-stream` an endless stream that `Last-Event-ID` resumes. A stream ends with the
+// event `closing` when the server shuts down or the reader is too slow; the reader then comes back with the last id it has.
+import type { ServerResponse } from 'node:http'
+import { err, ok, type Result } from '../../base/result.ts'
+import { type Failure, failure } from '../../contracts/errors.ts'
+import type { InstanceId } from '../../contracts/ids.ts'
+import type { EventRecord } from '../model/event.ts'
+import { eventView } from '../model/views.ts'
+import { listEvents } from '../store/events.ts'
+import { findInstance } from '../store/instances.ts'
+import type { Context, Handlers, StreamHandlers } from './context.ts'
+import type { ApiDeps } from './deps.ts'
+import type { EventFilter, EventTail } from './event-tail.ts'
+import { endOrCut, writeOut } from './raw-stream.ts'
+import { withinStoreTime } from './store-time.ts'
+
+type Deps = ApiDeps & { readonly tail: EventTail }
+
+export function eventHandlers(deps: Deps): Pick<Handlers, 'instanceEvents'> & Pick<StreamHandlers, 'listEvents'> {
+  let open = 0
+  return {
+    async instanceEvents({ params, query, scope }) {
+      const found = await findInstance(deps.store.db, params.id, scope)
+      if (!found.ok) return found
+      const after = cursorOf(query.after)
+      return after.ok ? readPage(deps, { scope, instanceId: found.value.id }, after.value, query.limit) : after
+    },
+    async listEvents(context, { request, response }) {
+      const prepared = await withinStoreTime(deps, prepare(deps, context, request.headers['last-event-id']), false)
+      if (!prepared.ok) return prepared
+      const { filter, after } = prepared.value
+      if (!wantsStream(request.headers.accept)) return withinStoreTime(deps, readPage(deps, filter, after, context.query.limit), false)
+      if (open >= deps.limits.eventStreamsMax)
+        return err(
+          failure('shutting_down', `${open} event streams are open, which is the limit; close some or use pages.`, {
+            limit: deps.limits.eventStreamsMax,
+          }),
+        )
+      open += 1
+      try {
+        await serve(deps, response, filter, after, context)
+        return ok(null)
+      } finally {
+        open -= 1
+      }
+    },
+  }
+}
+
+const wantsStream = (accept: string | undefined) => accept?.includes('text/event-stream') === true
+
+async function prepare(
+  deps: Deps,
+  context: Context<'listEvents'>,
+  lastEventId: string | string[] | undefined,
+): Promise<Result<{ filter: EventFilter; after: number }, Failure>> {
+  const { query, scope } = context
+  // A reader that reconnects has the same URL as at first: what it has seen since is newer.
+  const after = cursorOf(typeof lastEventId === 'string' && lastEventId !== '' ? lastEventId : query.after)
+  if (!after.ok) return after
+  let instanceId: InstanceId | null = null
+  if (query.instance !== undefined) {
+    const found = await findInstance(deps.store.db, query.instance, scope)
+    if (!found.ok) return found
+    instanceId = found.value.id
+  }
+  return ok({ filter: { scope, instanceId }, after: after.value })
+}
+
+function cursorOf(text: string | undefined): Result<number, Failure> {
+  if (text === undefined || text === '') return ok(0)
+  const cursor = /^[0-9]{1,15}$/.test(text) ? Number(text) : undefined
+  return cursor === undefined ? err(failure('invalid_input', 'after: must be a cursor, a whole number', { field: 'after' })) : ok(cursor)
+}
+
+async function readPage(deps: Deps, filter: EventFilter, after: number, limit: number) {
+  const page = await listEvents(deps.store.db, {
+    scope: filter.scope,
+    after,
+    limit: limit + 1,
+    ...(filter.instanceId && { instanceId: filter.instanceId }),
+  })
+  if (!page.ok) return page
+  const shown = page.value.slice(0, limit)
+  return ok({ body: { items: shown.map(eventView), next_cursor: page.value.length > limit ? String(shown.at(-1)?.cursor) : null } })
+}
+
+async function serve(
+  deps: Deps,
+  response: ServerResponse,
+  filter: EventFilter,
+  from: number,
+  context: Context<'listEvents'>,
+): Promise<void> {
+  const { clock, limits } = deps
+  response.writeHead(200, {
+    'content-type': 'text/event-stream; charset=utf-8',
+    'cache-control': 'no-store',
+    'x-accel-buffering': 'no',
+    'x-request-id': context.requestId,
+  })
+  response.flushHeaders()
+  const send = (text: string) => writeOut(response, text, clock, limits.slowReaderMs)
+  let cursor = from
+  let quietSinceMs = clock.elapsedMs()
+  let taken = await send(': connected\n\n')
+  while (taken && !context.signal.aborted) {
+    const batch = await deps.tail.after(cursor, filter)
+    // A store that is away for a while ends no stream: the reader would only come back at once.
+    if (batch.ok) {
+      if (batch.value.events.length > 0) {
+        taken = await send(batch.value.events.map(frame).join(''))
+        quietSinceMs = clock.elapsedMs()
+      }
+      cursor = batch.value.upTo
+    } else await pause(clock, limits.eventPollMs, context.signal)
+    if (taken && clock.elapsedMs() - quietSinceMs >= limits.eventHeartbeatMs) {
+      taken = await send(': heartbeat\n\n')
+      quietSinceMs = clock.elapsedMs()
+    }
+    if (taken) await deps.tail.changed(cursor, context.signal)
+  }
+  if (!response.destroyed)
+    response.write(
+      `event: closing\ndata: ${JSON.stringify({ reason: taken ? 'shutting_down' : 'slow_reader', cursor: String(cursor) })}\n\n`,
+    )
+  endOrCut(response, clock)
+}
+
+async function pause(clock: Deps['clock'], ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await clock.sleep(ms, signal)
+  } catch {
+    // Aborted: the caller looks at the signal next.
+  }
+}
+
+/** Made once per event, however many readers there are. */
+const frames = new WeakMap<EventRecord, string>()
+
+function frame(event: EventRecord): string {
+  const known = frames.get(event)
+  if (known !== undefined) return known
+  const text = `id: ${event.cursor}\nevent: ${event.type}\ndata: ${JSON.stringify(eventView(event))}\n\n`
+  frames.set(event, text)
+  return text
+}

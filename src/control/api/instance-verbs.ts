@@ -1,0 +1,93 @@
+// What a person may wish of an instance. Each verb is decided on the row as it is under its lock, so two verbs at once are one
+// after the other; a wish that already holds changes nothing and is accepted.
+import { err, ok, type Result } from '../../base/result.ts'
+import { type Failure, failure } from '../../contracts/errors.ts'
+import type { Runtime } from '../../contracts/spec.ts'
+import type { InstanceRecord } from '../model/instance.ts'
+import { instanceView } from '../model/views.ts'
+import { changeDesired, type DesiredChange } from '../store/instance-changes.ts'
+import { findInstance } from '../store/instances.ts'
+import { type Context, change, type Handler, type Handlers } from './context.ts'
+import type { ApiDeps } from './deps.ts'
+
+type VerbRoute =
+  | 'startInstance'
+  | 'stopInstance'
+  | 'restartInstance'
+  | 'recoverInstance'
+  | 'pauseInstance'
+  | 'resumeInstance'
+  | 'resetInstance'
+  | 'deleteInstance'
+type Decide = (now: InstanceRecord) => Result<DesiredChange | null, Failure>
+
+/** What each runtime can do beyond start and stop; what it cannot is refused here by name. */
+const PAUSES: ReadonlySet<Runtime> = new Set(['process', 'docker', 'qemu', 'firecracker', 'fake'])
+const RESETS: ReadonlySet<Runtime> = new Set(['qemu'])
+
+const nothing = ok(null)
+const wrong = (now: InstanceRecord, detail: string) => err(failure('wrong_state', detail, { state: now.phase.kind, want: now.want }))
+const cannot = (now: InstanceRecord, what: string) =>
+  err(failure('unsupported', `The ${now.runtime} runtime cannot ${what} an instance.`, { runtime: now.runtime, verb: what }))
+
+/** It rests although it is wished running, so only a new wish moves it. */
+const RESTS = new Set(['failed', 'completed'])
+
+export const VERBS: Readonly<Record<VerbRoute, Decide>> = {
+  startInstance: (now) => {
+    if (now.want !== 'running') return ok({ verb: 'start', want: 'running' })
+    if (now.phase.kind === 'quarantined') return ok({ verb: 'start', restart: true })
+    return RESTS.has(now.phase.kind) ? ok({ verb: 'start', want: 'running' }) : nothing
+  },
+  stopInstance: (now) => (now.want === 'stopped' ? nothing : ok({ verb: 'stop', want: 'stopped' })),
+  restartInstance: () => ok({ verb: 'restart', want: 'running', restart: true }),
+  recoverInstance: (now) =>
+    now.want === 'running'
+      ? ok({ verb: 'recover', recover: true })
+      : wrong(now, `${now.name} is wished ${now.want}, and what is wished so is not recovered; start it.`),
+  pauseInstance: (now) => {
+    if (!PAUSES.has(now.runtime)) return cannot(now, 'pause')
+    if (now.want === 'paused') return nothing
+    if (now.want === 'stopped' || RESTS.has(now.phase.kind)) return wrong(now, `${now.name} does not run, so there is nothing to pause.`)
+    return ok({ verb: 'pause', want: 'paused' })
+  },
+  resumeInstance: (now) => {
+    if (now.want === 'paused') return ok({ verb: 'resume', want: 'running' })
+    return now.want === 'running' ? nothing : wrong(now, `${now.name} is wished ${now.want}; start it.`)
+  },
+  resetInstance: (now) => (RESETS.has(now.runtime) ? ok({ verb: 'reset', want: 'running', restart: true }) : cannot(now, 'reset')),
+  deleteInstance: (now) => (now.want === 'deleted' ? nothing : ok({ verb: 'delete', want: 'deleted' })),
+}
+
+export function verbHandlers(deps: ApiDeps): Pick<Handlers, VerbRoute> {
+  const handler =
+    <Name extends VerbRoute>(name: Name): Handler<VerbRoute> =>
+    (context) =>
+      carryOut(deps, context, VERBS[name])
+  return {
+    startInstance: handler('startInstance'),
+    stopInstance: handler('stopInstance'),
+    restartInstance: handler('restartInstance'),
+    recoverInstance: handler('recoverInstance'),
+    pauseInstance: handler('pauseInstance'),
+    resumeInstance: handler('resumeInstance'),
+    resetInstance: handler('resetInstance'),
+    deleteInstance: handler('deleteInstance'),
+  }
+}
+
+async function carryOut({ store }: ApiDeps, context: Context<VerbRoute>, decide: Decide) {
+  const found = await findInstance(store.db, context.params.id, context.scope)
+  if (!found.ok) return found
+  const { id, orgId } = found.value
+  return change<VerbRoute>(store, context, 202, {
+    orgId,
+    target: id,
+    run: async (tx) => {
+      const done = await changeDesired(tx, id, decide)
+      return done.ok
+        ? ok({ body: instanceView(done.value), auditData: { generation: done.value.generation, want: done.value.want } })
+        : done
+    },
+  })
+}

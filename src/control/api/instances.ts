@@ -1,0 +1,177 @@
+// Instances: create, look, change labels and metadata, explain.
+import { err, ok, type Result } from '../../base/result.ts'
+import { type Failure, failure } from '../../contracts/errors.ts'
+import { newId } from '../../contracts/ids.ts'
+import { PHASE_KINDS, type PhaseKind } from '../../contracts/phase.ts'
+import { parseSelector } from '../../contracts/selector.ts'
+import type { InstanceSpec } from '../../contracts/spec.ts'
+import { compileSpec } from '../../contracts/spec-compile.ts'
+import { parseSshPublicKey } from '../../contracts/ssh-key.ts'
+import { formatMemory } from '../../contracts/units.ts'
+import { parseUserData } from '../../contracts/user-data.ts'
+import type { InstanceView } from '../../contracts/views.ts'
+import type { NodeRecord } from '../model/node.ts'
+import { historyView, instanceView } from '../model/views.ts'
+import { explain } from '../model/why.ts'
+import { getHeal } from '../store/heals.ts'
+import { putMetadata } from '../store/instance-changes.ts'
+import { createInstance, findInstance, listInstances, listTransitions } from '../store/instances.ts'
+import { allNodes } from '../store/nodes.ts'
+import { type Context, change, type Handler, type Handlers, homeOrg, reply } from './context.ts'
+import type { ApiDeps } from './deps.ts'
+
+type Routes = 'createInstance' | 'listInstances' | 'getInstance' | 'putMetadata' | 'whyInstance' | 'historyInstance'
+
+export function instanceHandlers(deps: ApiDeps): Pick<Handlers, Routes> {
+  const { store, clock } = deps
+  return {
+    createInstance: (context) => create(deps, context),
+    listInstances: list(deps),
+    async getInstance({ params, scope }) {
+      const found = await findInstance(store.db, params.id, scope)
+      return found.ok ? ok({ body: instanceView(found.value), headers: etag(found.value) }) : found
+    },
+    async putMetadata(context) {
+      const { params, body, query, scope, ifVersion } = context
+      if (body.labels === undefined && body.metadata === undefined)
+        return err(failure('invalid_input', 'body: give labels, metadata or both', { field: 'body' }))
+      const found = await findInstance(store.db, params.id, scope)
+      if (!found.ok) return found
+      const { id, orgId } = found.value
+      return change(store, context, 200, {
+        orgId,
+        target: id,
+        run: async (tx) => {
+          const done = await putMetadata(tx, id, {
+            mode: query.mode,
+            ifVersion,
+            ...(body.labels && { labels: body.labels }),
+            ...(body.metadata && { metadata: body.metadata }),
+          })
+          if (!done.ok) return done
+          const keys = { labels: Object.keys(body.labels ?? {}), metadata: Object.keys(body.metadata ?? {}) }
+          return ok({ body: instanceView(done.value), auditData: { mode: query.mode, ...keys } })
+        },
+      })
+    },
+    async whyInstance({ params, scope }) {
+      const found = await findInstance(store.db, params.id, scope)
+      if (!found.ok) return found
+      const instance = found.value
+      const [nodes, heal] = await Promise.all([allNodes(store.db), getHeal(store.db, instance.id)])
+      if (!nodes.ok) return nodes
+      if (!heal.ok) return heal
+      const node = nodes.value.find((one) => one.id === instance.nodeId) ?? null
+      return reply(explain({ instance, node, heal: heal.value, nodesKnown: nodes.value.length, nowMs: clock.wallMs() }))
+    },
+    async historyInstance({ params, scope }) {
+      const found = await findInstance(store.db, params.id, scope)
+      if (!found.ok) return found
+      const transitions = await listTransitions(store.db, found.value.id)
+      return transitions.ok ? reply(historyView(found.value.observed?.attempts ?? [], transitions.value)) : transitions
+    },
+  }
+}
+
+const etag = (instance: { readonly version: number }) => ({ etag: `"${instance.version}"` })
+
+/** A generated name is tried again with other letters; a chosen one is the user's. */
+const NAME_TRIES = 3
+
+async function create(deps: ApiDeps, context: Context<'createInstance'>) {
+  const { store, clock, random } = deps
+  const { body } = context
+  const spec = checkSpec(compileSpec(body))
+  if (!spec.ok) return spec
+  const room = await refuseImpossible(deps, spec.value)
+  if (!room.ok) return room
+  const orgId = await homeOrg(store, context.scope)
+  if (!orgId.ok) return orgId
+  for (let tries = 1; ; tries += 1) {
+    const name = body.name ?? `${spec.value.runtime}-${random.text(5)}`
+    const id = newId.instance(clock, random)
+    const done = await change<'createInstance'>(store, context, 202, {
+      orgId: orgId.value,
+      target: name,
+      run: async (tx) => {
+        const { labels, metadata, name: _name, ...input } = body
+        const made = await createInstance(tx, {
+          id,
+          orgId: orgId.value,
+          name,
+          spec: spec.value,
+          input,
+          labels,
+          metadata,
+          membership: null,
+          recoveryMode: spec.value.recoveryMode,
+        })
+        return made.ok ? ok({ body: instanceView(made.value), target: id, auditData: { name, runtime: spec.value.runtime } }) : made
+      },
+    })
+    if (done.ok || done.error.code !== 'name_taken' || body.name !== undefined || tries === NAME_TRIES) return done
+  }
+}
+
+/** What the node would find out later, found out now: the user is still there to hear it. */
+function checkSpec(compiled: Result<InstanceSpec, Failure>): Result<InstanceSpec, Failure> {
+  if (!compiled.ok) return compiled
+  const { userData, sshAuthorizedKeys } = compiled.value
+  if (userData !== null) {
+    const parsed = parseUserData(userData)
+    if (!parsed.ok) return parsed
+  }
+  for (const [index, key] of sshAuthorizedKeys.entries()) {
+    const parsed = parseSshPublicKey(key)
+    if (!parsed.ok)
+      return err(
+        failure(parsed.error.code, `ssh_authorized_keys.${index}: ${parsed.error.detail}`, {
+          ...parsed.error.fields,
+          field: `ssh_authorized_keys.${index}`,
+        }),
+      )
+  }
+  return compiled
+}
+
+/** Room may come back; a node never grows. So only what exceeds every known node as a whole is refused here, the rest waits. */
+async function refuseImpossible({ store }: ApiDeps, spec: InstanceSpec): Promise<Result<void, Failure>> {
+  const nodes = await allNodes(store.db)
+  if (!nodes.ok) return nodes
+  const allocatable = (node: NodeRecord) => node.facts.allocatableMemoryBytes
+  if (nodes.value.length === 0 || nodes.value.some((node) => allocatable(node) >= spec.memoryBytes)) return ok(undefined)
+  const largest = Math.max(...nodes.value.map(allocatable))
+  const each = nodes.value.slice(0, 20).map((node) => `${node.id}: memory: ${formatMemory(allocatable(node))} allocatable`)
+  return err(
+    failure('no_node', `It asks for ${formatMemory(spec.memoryBytes)} of memory; the largest node has ${formatMemory(largest)} in all.`, {
+      dimension: 'memory',
+      requested: spec.memoryBytes,
+      available: largest,
+      nodes: each,
+    }),
+  )
+}
+
+const isState = (text: string): text is PhaseKind => PHASE_KINDS.some((kind) => kind === text)
+
+const list =
+  ({ store }: ApiDeps): Handler<'listInstances'> =>
+  async ({ query, scope }) => {
+    const selector = parseSelector(query.selector ?? '')
+    if (!selector.ok) return selector
+    const { state } = query
+    if (state !== undefined && !isState(state))
+      return err(failure('invalid_input', `state: must be one of ${PHASE_KINDS.join(', ')}`, { field: 'state', known: [...PHASE_KINDS] }))
+    const page = await listInstances(store.db, {
+      scope,
+      selector: selector.value,
+      limit: query.limit,
+      ...(query.cursor !== undefined && { cursor: query.cursor }),
+      ...(state !== undefined && { state }),
+      ...(query.name !== undefined && { name: query.name }),
+      ...((query.include_deleted || state === 'deleted') && { includeDeleted: true }),
+    })
+    if (!page.ok) return page
+    const items: InstanceView[] = page.value.items.map(instanceView)
+    return reply({ items, next_cursor: page.value.nextCursor })
+  }

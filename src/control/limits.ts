@@ -1,0 +1,45 @@
+// Every bound of the control plane in one place, and the relations between them.
+import { assert } from '../base/assert.ts'
+import { LINK_MESSAGE_BYTES_MAX } from '../contracts/agent-protocol.ts'
+
+const MIB = 2 ** 20
+
+export const LIMITS = {
+  bodyBytesMax: MIB,
+  /** Standard input of 1 MiB of control characters is six times that as JSON. */
+  execBodyBytesMax: 8 * MIB,
+  storeAnswerMs: 3000,
+  tokenCacheMs: 5000,
+  tokenCacheMax: 10_000,
+  healthCheckMs: 2500,
+  eventHeartbeatMs: 15_000,
+  eventPollMs: 2000,
+  eventTailMax: 2000,
+  eventStreamsMax: 1000,
+  slowReaderMs: 30_000,
+  outputBufferBytesMax: 32 * MIB,
+  streamHeadMs: 1000,
+  statsMs: 10_000,
+  linkHelloMs: 10_000,
+  linkPingMs: 5000,
+  linkSilenceMs: 15_000,
+  linkResyncMs: 30_000,
+  linkHeartbeatWriteMs: 1000,
+  linkPushDelayMs: 5,
+  linkRetryMs: 500,
+  observedBatchMax: 500,
+  observedQueueMax: 20_000,
+  linkRequestsMax: 256,
+  linkSessionsMax: 10_000,
+  linkSendBufferBytesMax: LINK_MESSAGE_BYTES_MAX * 2,
+  /** All of a graceful end, the database included. */
+  closeMs: 20_000,
+  startStoreMs: 60_000,
+} as const
+
+// A missed pong must not end a session that the next one would have kept.
+assert(LIMITS.linkSilenceMs >= 3 * LIMITS.linkPingMs, 'linkSilenceMs >= 3 * linkPingMs')
+assert(LIMITS.linkHeartbeatWriteMs < LIMITS.linkSilenceMs, 'linkHeartbeatWriteMs < linkSilenceMs')
+assert(LIMITS.observedBatchMax <= LIMITS.observedQueueMax, 'observedBatchMax <= observedQueueMax')
+// Beyond this a client whose request times out would meet our answer too late.
+assert(LIMITS.storeAnswerMs <= 3000, 'storeAnswerMs <= 3000')
