@@ -63,6 +63,8 @@ export const ERRORS = {
   start_failed: row(502, 'soon', 'The instance could not be started.', 'Read the detail and holdfast logs; it is tried again.'),
   stop_failed: row(502, 'soon', 'The instance could not be stopped.', 'It is tried again; holdfast why shows the attempts.'),
   start_timeout: row(504, 'soon', 'The instance did not come up in time.', 'Read holdfast logs, or give its start check more time.'),
+  mount_not_found: row(422, 'later', 'The source of a mount does not exist on the node.', 'Create it on the node, or correct the path, then launch again.'),
+  network_not_found: row(422, 'later', 'The node has no Docker network of this name.', 'Create it with docker network create, or correct the name, then launch again.'),
   limits_unsupported: row(422, 'never', 'The node cannot enforce this limit.', 'Run holdfast doctor to see why.'),
   // What happened to a workload
   memory_limit_exceeded: row(500, 'soon', 'memory limit exceeded', 'Raise --memory, or find what uses it.'),

@@ -1,0 +1,148 @@
+// Running a command inside a container: exec by the engine's API, streams demultiplexed, exit code asked for afterwards.
+// The engine leaves an exec running when its connection goes; so a timeout and a caller who gave up kill it themselves, by the pid the
+// engine names and only while that pid is in the container.
+import type { Duplex } from 'node:stream'
+import type { Clock } from '../../../base/clock.ts'
+import { err, ok, type Result } from '../../../base/result.ts'
+import { type Failure, failure } from '../../../contracts/errors.ts'
+import type { Emit } from '../driver.ts'
+import type { Engine } from './engine.ts'
+import { failureOf } from './engine-fault.ts'
+import { FrameParser } from './frames.ts'
+import { killTree } from './proc.ts'
+import { ExecCreated, ExecInspected } from './schemas.ts'
+
+export interface ExecCall {
+  readonly containerId: string
+  readonly command: readonly string[]
+  readonly stdin: Uint8Array | null
+  readonly env: readonly string[]
+  /** Null = the user of the container. */
+  readonly user: string | null
+  readonly timeoutMs: number
+  /** What becomes of the command when the caller's signal is aborted. */
+  readonly onAbort: 'kill' | 'leave'
+}
+
+interface ExecDeps {
+  readonly engine: Engine
+  readonly clock: Clock
+}
+
+type End = 'closed' | 'timeout' | 'aborted' | 'silent'
+
+/** How often the engine is asked whether a command that prints nothing still runs: a background child may hold its output open. */
+const POLL_MS = 1000
+/** Time for the rest of the output after the command itself has ended. */
+const DRAIN_MS = 500
+/** After the streams have closed, the engine needs a moment to learn the exit code. */
+const EXIT_CODE_DEADLINE_MS = 5000
+const KILL_DEADLINE_MS = 3000
+
+export async function runExec(deps: ExecDeps, call: ExecCall, emit: Emit, signal: AbortSignal): Promise<Result<number, Failure>> {
+  const { engine } = deps
+  const created = await engine.json(
+    {
+      method: 'POST',
+      path: `/containers/${call.containerId}/exec`,
+      body: {
+        AttachStdin: call.stdin !== null,
+        AttachStdout: true,
+        AttachStderr: true,
+        Tty: false,
+        Cmd: call.command,
+        Env: call.env,
+        ...(call.user !== null && { User: call.user }),
+      },
+    },
+    ExecCreated,
+    signal,
+  )
+  if (!created.ok) {
+    // 404: gone; 409: paused or not running.
+    if (created.error.kind === 'status' && (created.error.status === 404 || created.error.status === 409))
+      return err(failure('wrong_state', 'It does not run, so no command can run in it.'))
+    return err(failureOf(created.error, 'prepare a command', 'exec_failed'))
+  }
+  const execId = created.value.Id
+  const socket = await engine.hijack({ method: 'POST', path: `/exec/${execId}/start`, body: { Detach: false, Tty: false } }, signal)
+  if (!socket.ok) {
+    if (socket.error.kind === 'cancelled' && call.onAbort === 'kill') await killExec(deps, execId, call.containerId)
+    return err(failureOf(socket.error, 'run a command', 'exec_failed'))
+  }
+  const parser = new FrameParser((piece) => emit({ stream: piece.stream, data: piece.data, atMs: null }))
+  const end = await untilEnd(deps, execId, socket.value, parser, call, signal)
+  socket.value.destroy()
+  if (end === 'timeout') return err(await timedOut(deps, execId, call))
+  if (end === 'aborted') {
+    if (call.onAbort === 'kill') await killExec(deps, execId, call.containerId)
+    return err(failure('cancelled', 'The command was cancelled.'))
+  }
+  if (!parser.intact) return err(failure('runtime_error', 'The Docker Engine sent output that could not be read.'))
+  return exitCodeOf(deps, execId, signal)
+}
+
+/** Feeds the socket until it closes, time is up, the caller gives up, or the command has ended although its output is held open. */
+function untilEnd(deps: ExecDeps, execId: string, socket: Duplex, parser: FrameParser, call: ExecCall, signal: AbortSignal): Promise<End> {
+  return new Promise((resolve) => {
+    let cancelPoll = () => {}
+    const finish = (end: End) => {
+      cancelTimeout()
+      cancelPoll()
+      signal.removeEventListener('abort', onAbort)
+      resolve(end)
+    }
+    const onAbort = () => finish('aborted')
+    const cancelTimeout = deps.clock.after(call.timeoutMs, () => finish('timeout'))
+    const poll = async () => {
+      const state = await deps.engine.json({ method: 'GET', path: `/exec/${execId}/json` }, ExecInspected, signal)
+      cancelPoll =
+        state.ok && !state.value.Running ? deps.clock.after(DRAIN_MS, () => finish('silent')) : deps.clock.after(POLL_MS, () => void poll())
+    }
+    cancelPoll = deps.clock.after(POLL_MS, () => void poll())
+    if (signal.aborted) return onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    socket.on('data', (chunk: Buffer) => {
+      parser.push(chunk)
+      if (!parser.intact) finish('closed')
+    })
+    socket.on('end', () => finish('closed'))
+    socket.on('close', () => finish('closed'))
+    // Its outcome is asked for anyway; an error here only means that nothing more comes.
+    socket.on('error', () => finish('closed'))
+    if (call.stdin !== null) socket.end(call.stdin)
+    return undefined
+  })
+}
+
+async function exitCodeOf({ engine, clock }: ExecDeps, execId: string, signal: AbortSignal): Promise<Result<number, Failure>> {
+  const untilMs = clock.elapsedMs() + EXIT_CODE_DEADLINE_MS
+  for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 100)) {
+    const state = await engine.json({ method: 'GET', path: `/exec/${execId}/json` }, ExecInspected, signal)
+    if (!state.ok) return err(failureOf(state.error, 'tell the exit code', 'exec_failed'))
+    if (!state.value.Running && state.value.ExitCode !== null) return ok(state.value.ExitCode)
+    if (clock.elapsedMs() > untilMs) return err(failure('exec_failed', 'The connection to the command was lost while it ran.'))
+    try {
+      await clock.sleep(waitMs, signal)
+    } catch {
+      return err(failure('cancelled', 'The command was cancelled.'))
+    }
+  }
+}
+
+async function timedOut(deps: ExecDeps, execId: string, call: ExecCall): Promise<Failure> {
+  const killed = await killExec(deps, execId, call.containerId)
+  const rest = killed ? 'it was killed' : 'it could not be killed from here and may still run'
+  return failure('exec_failed', `The command did not end within ${call.timeoutMs} ms; ${rest}.`, {
+    timed_out: true,
+    timeout_ms: call.timeoutMs,
+  })
+}
+
+/** With a deadline of its own: it is called when the caller's time is over. */
+async function killExec({ engine }: ExecDeps, execId: string, containerId: string): Promise<boolean> {
+  const own = new AbortController()
+  const state = await engine.json({ method: 'GET', path: `/exec/${execId}/json`, deadlineMs: KILL_DEADLINE_MS }, ExecInspected, own.signal)
+  if (!state.ok || state.value.ContainerID !== containerId) return false
+  return !state.value.Running || killTree(state.value.Pid, containerId) > 0
+}

@@ -1,0 +1,50 @@
+// Is the engine usable here, and if not, the one command that mends it.
+import type { RuntimeStatus } from '../../../contracts/agent-protocol.ts'
+import { type Engine, VERSION_MIN } from './engine.ts'
+import { type EngineFault, failureOf, INSTALL_HINT } from './engine-fault.ts'
+import { EngineInfo } from './schemas.ts'
+
+const STATUS_DEADLINE_MS = 5000
+
+export async function engineStatus(engine: Engine, signal: AbortSignal): Promise<RuntimeStatus> {
+  const info = await engine.json({ method: 'GET', path: '/info', deadlineMs: STATUS_DEADLINE_MS }, EngineInfo, signal)
+  if (!info.ok) return unusable(info.error)
+  const { ServerVersion: version, MemoryLimit: capped, OSType: os } = info.value
+  if (os !== 'linux')
+    return {
+      runtime: 'docker',
+      usable: false,
+      version,
+      detail: `It runs ${os} containers; Linux ones are needed.`,
+      fix: null,
+      limits: 'none',
+    }
+  const detail = capped
+    ? `Docker Engine ${version} at ${engine.socketPath}`
+    : `Docker Engine ${version}; its kernel enforces no memory limits`
+  return { runtime: 'docker', usable: true, version, detail, fix: null, limits: capped ? 'engine' : 'none' }
+}
+
+function unusable(fault: EngineFault): RuntimeStatus {
+  return {
+    runtime: 'docker',
+    usable: false,
+    version: fault.kind === 'too-old' ? `API ${fault.version}` : null,
+    detail: failureOf(fault, 'describe itself').detail,
+    fix: fixOf(fault),
+    limits: 'none',
+  }
+}
+
+function fixOf(fault: EngineFault): string | null {
+  switch (fault.kind) {
+    case 'absent':
+      return fault.errno === 'EACCES' || fault.errno === 'EPERM' ? 'usermod -aG docker "$USER"   (then log in again)' : INSTALL_HINT
+    case 'silent':
+      return 'systemctl restart docker'
+    case 'too-old':
+      return `${INSTALL_HINT}   (API ${VERSION_MIN} or newer)`
+    default:
+      return null
+  }
+}
