@@ -32,7 +32,6 @@ import { createReporter } from './loop/reporter.ts'
 import { createScanner, type Scanner } from './loop/scanner.ts'
 import { createMonitor } from './monitor/monitor.ts'
 import { lookAt, lookAtAll } from './observe/look.ts'
-import { createProber } from './probes/prober.ts'
 import { admit, allocatable, foldPressure } from './reconcile/admission.ts'
 
 export const AGENT_VERSION = '0.1.0'
@@ -172,17 +171,14 @@ function assemble(options: AgentOptions, nodeId: NodeId, drivers: ReadonlyMap<Ru
   const reporter = createReporter({ clock, batchMax: LIMITS.reportBatchMax, observed: (id) => instances.observed(id), ids: () => instances.entries.keys(), send: (items) => link?.sendObserved(items) ?? true })
   cleanup.add('reporter', () => reporter.close())
 
-  const prober = createProber({ clock, random, log, config: config.reliability.healthCheck, drivers, onResult: (result) => health.update(result) })
-  cleanup.add('prober', () => prober.close())
   const health = createHealthKeeper({
     clock,
     log,
     meter,
-    config: config.reliability.healthCheck,
-    enabled: config.reliability.enabled && config.reliability.healthCheck.enabled,
+    enabled: false,
     entry: (id) => instances.entries.get(id),
-    watch: (subject) => prober.set(subject),
-    unwatch: (id) => prober.drop(id),
+    watch: () => {},
+    unwatch: () => {},
     changed: (entry) => reporter.dirty(entry.record.desired.id),
     nudge: (id) => instances.nudge(id),
   })
