@@ -34,7 +34,8 @@ export const LIMITS = {
   linkSendBufferBytesMax: LINK_MESSAGE_BYTES_MAX * 2,
   /** All of a graceful end, the database included. */
   closeMs: 20_000,
-  startStoreMs: 60_000,
+  startStoreMs: 30_000,
+  startStoreRetryMs: 500,
 } as const
 
 // A missed pong must not end a session that the next one would have kept.

@@ -1,0 +1,192 @@
+// The control plane, built by hand, top to bottom: database, store, tokens, loops, API. What was started is ended newest first,
+// also when a later step fails. Whoever calls this holds the lock on the data directory.
+
+import { createHash } from 'node:crypto'
+import path from 'node:path'
+import { Cleanup } from '../base/cleanup.ts'
+import type { Clock, Random } from '../base/clock.ts'
+import { ok, type Result } from '../base/result.ts'
+import type { Failure } from '../contracts/errors.ts'
+import { newId } from '../contracts/ids.ts'
+import type { TelemetryLogger } from '../telemetry/logger.ts'
+import type { Telemetry } from '../telemetry/meter.ts'
+import { createApi } from './api/api.ts'
+import { hashSecret } from './api/caller.ts'
+import type { ApiDeps, Check } from './api/deps.ts'
+import { ensureSecret, makeDataDir } from './api/secret-files.ts'
+import { CONTROL_DEFAULTS, CONTROL_VERSION, type ControlConfig } from './config.ts'
+import { LIMITS } from './limits.ts'
+import { LOOPS_DEFAULTS, type LoopsConfig } from './loops/deps.ts'
+import { type Loops, startLoops } from './loops/start.ts'
+import { type Postgres, startPostgres } from './postgres/launch.ts'
+import { bootstrap, type NewToken } from './store/orgs.ts'
+import type { StoreTarget } from './store/pool.ts'
+import { openStore, type Store } from './store/store.ts'
+
+export interface ControlOptions {
+  readonly dataDir: string
+  /** Port 0 = any free one. */
+  readonly listen: { readonly host: string; readonly port: number }
+  /** null = the embedded PostgreSQL below the data directory. */
+  readonly databaseUrl: string | null
+  readonly log: TelemetryLogger
+  readonly telemetry: Telemetry
+  readonly clock: Clock
+  readonly random: Random
+  readonly config?: ControlConfig
+  /** Settings of the loops that tests shorten. */
+  readonly loops?: Partial<LoopsConfig>
+  /** More lines of /health: what else runs in this process tree. */
+  readonly checks?: ApiDeps['checks']
+}
+
+export interface Control {
+  /** Where it can be called, with the port in fact. */
+  readonly url: string
+  readonly agentToken: string
+  readonly operatorTokenFile: string
+  /** Ends streams, sessions, loops and the database; bounded. Safe to call again. */
+  close(): Promise<void>
+}
+
+/** Resolves when requests are answered. On failure nothing of it is left running. */
+export async function startControl(options: ControlOptions): Promise<Result<Control, Failure>> {
+  const cleanup = new Cleanup()
+  const started = await start(options, cleanup)
+  const close = () => closeAll(options, cleanup)
+  if (started.ok) return ok({ ...started.value, close })
+  await close()
+  return started
+}
+
+async function start(options: ControlOptions, cleanup: Cleanup): Promise<Result<Omit<Control, 'close'>, Failure>> {
+  const { dataDir, clock, random, telemetry, config = CONTROL_DEFAULTS } = options
+  const { meter } = telemetry
+  const made = await makeDataDir(dataDir)
+  if (!made.ok) return made
+  const database = await openDatabase(options, cleanup)
+  if (!database.ok) return database
+  const store = await openStoreSoon(options, database.value.target, config)
+  if (!store.ok) return store
+  cleanup.add('store', () => store.value.close())
+  const tokens = await ensureTokens(options, store.value)
+  if (!tokens.ok) return tokens
+
+  const loops = startLoops({
+    store: store.value,
+    clock,
+    random,
+    meter,
+    log: options.log.child('loops'),
+    config: loopsConfig(options, config),
+  })
+  cleanup.add('loops', () => loops.close())
+  const api = await createApi({
+    store: store.value,
+    clock,
+    random,
+    meter,
+    log: options.log.child('api'),
+    limits: LIMITS,
+    version: CONTROL_VERSION,
+    renderMetrics: telemetry.render,
+    checks: { loops: () => Promise.resolve(loopsCheck(loops)), ...postgresCheck(database.value.postgres), ...options.checks },
+  })
+  cleanup.add('api', () => api.close())
+  const listening = await api.listen(options.listen)
+  if (!listening.ok) return listening
+  options.log.info('control plane started', { url: listening.value, database: options.databaseUrl === null ? 'embedded' : 'external' })
+  return ok({ url: listening.value, ...tokens.value })
+}
+
+interface Database {
+  readonly target: StoreTarget
+  readonly postgres: Postgres | null
+}
+
+async function openDatabase({ dataDir, databaseUrl, clock, log }: ControlOptions, cleanup: Cleanup): Promise<Result<Database, Failure>> {
+  if (databaseUrl !== null) return ok({ target: { url: databaseUrl }, postgres: null })
+  const postgres = await startPostgres({ dataDir, clock, log: log.child('postgres') })
+  if (!postgres.ok) return postgres
+  cleanup.add('postgres', () => postgres.value.stop())
+  return ok({ target: postgres.value.target, postgres: postgres.value })
+}
+
+/** A database that is just starting (a whole machine booting) is waited for; a wrong one is not. */
+async function openStoreSoon(
+  { clock, random, log }: ControlOptions,
+  target: StoreTarget,
+  config: ControlConfig,
+): Promise<Result<Store, Failure>> {
+  const untilMs = clock.elapsedMs() + LIMITS.startStoreMs
+  for (let told = false; ; told = true) {
+    const opened = await openStore({ target, clock, random, log: log.child('store'), connectionsMax: config.storeConnectionsMax })
+    if (opened.ok || opened.error.code !== 'store_unavailable' || clock.elapsedMs() > untilMs) return opened
+    if (!told) log.warn('waiting for the database', { error: opened.error.detail })
+    await clock.sleep(LIMITS.startStoreRetryMs)
+  }
+}
+
+/** The operator of this data directory and its local agent: files here, hashes in the store. */
+async function ensureTokens(
+  options: ControlOptions,
+  store: Store,
+): Promise<Result<{ agentToken: string; operatorTokenFile: string }, Failure>> {
+  const { dataDir, clock, random } = options
+  const operatorTokenFile = path.join(dataDir, 'operator.token')
+  const operator = await ensureSecret(operatorTokenFile, random)
+  if (!operator.ok) return operator
+  const agent = await ensureSecret(path.join(dataDir, 'agent.token'), random)
+  if (!agent.ok) return agent
+  const token = (role: 'operator' | 'agent', secret: string): NewToken => ({
+    id: newId.token(clock, random),
+    name: options.databaseUrl === null ? role : `${role}-${suffixOf(secret)}`,
+    orgId: null,
+    role,
+    hash: hashSecret(secret),
+  })
+  const tokens = [token('operator', operator.value), token('agent', agent.value)]
+  const done = await store.write('system:start', (tx) => bootstrap(tx, { orgId: newId.org(clock, random), tokens }))
+  return done.ok ? ok({ agentToken: agent.value, operatorTokenFile }) : done
+}
+
+/** Several control planes on one database have a data directory each: their tokens must not replace each other's. */
+const suffixOf = (secret: string): string => createHash('sha256').update(`name ${secret}`).digest('hex').slice(0, 8)
+
+const loopsConfig = ({ loops }: ControlOptions, { retention }: ControlConfig): LoopsConfig => ({
+  ...LOOPS_DEFAULTS,
+  eventsKeptMs: retention.eventsMs,
+  keysKeptMs: retention.keysMs,
+  deletedKeptMs: retention.deletedMs,
+  ...loops,
+})
+
+function loopsCheck(loops: Loops): Check {
+  const health = loops.health()
+  const degraded = health.filter((loop) => loop.status !== 'healthy')
+  if (degraded.length > 0) return { status: 'degraded', detail: degraded.map((loop) => `${loop.name}: ${loop.detail}`).join('; ') }
+  return { status: 'healthy', detail: health.map((loop) => `${loop.name}: ${loop.detail}`).join('; ') }
+}
+
+function postgresCheck(postgres: Postgres | null): ApiDeps['checks'] {
+  if (postgres === null) return {}
+  const check = (): Check => {
+    const pid = postgres.pid()
+    return pid === null
+      ? { status: 'unhealthy', detail: 'it ended and is being started again' }
+      : { status: 'healthy', detail: `embedded, process ${pid}` }
+  }
+  return { postgres: () => Promise.resolve(check()) }
+}
+
+async function closeAll({ clock, log }: ControlOptions, cleanup: Cleanup): Promise<void> {
+  let cancel = () => {}
+  const late = new Promise<'late'>((resolve) => {
+    cancel = clock.after(LIMITS.closeMs, () => resolve('late'))
+  })
+  const done = await Promise.race([cleanup.run(), late])
+  cancel()
+  if (done === 'late') log.error('close takes too long', { deadline_ms: LIMITS.closeMs })
+  else
+    for (const { what, error } of done) log.error('close failed', { what, error: error instanceof Error ? error.message : String(error) })
+}
