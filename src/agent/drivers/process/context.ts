@@ -5,6 +5,7 @@ import { err, ok, type Result } from '../../../base/result.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
 import type { Target } from '../driver.ts'
 import type { Cgroups } from './cgroups.ts'
+import type { Forge } from './forge.ts'
 import type { Inspector, Sight } from './inspector.ts'
 import { claim, type Run, runOf } from './records.ts'
 import type { Tracker } from './tracker.ts'
@@ -20,8 +21,9 @@ export interface Context {
   /** Undefined when the keeper does not know this architecture. */
   readonly arch: string | undefined
   cgroups(): Cgroups
+  /** Null where no keeper can run. */
+  forge(): Forge | null
   readonly logBytesMax: number
-  keeperEnded(run: Run): void
 }
 
 export type Live = Extract<Sight, { kind: 'live' }>

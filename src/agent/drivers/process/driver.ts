@@ -4,7 +4,9 @@
 // through files (records.ts) and signals, so an agent that was killed at any moment finds everything again by looking. What is seen is
 // decided in inspector.ts, changes are noticed in tracker.ts. Never signalled: a pid whose start time, boot or nonce is not the one
 // written down, a zombie, pid 1 or below.
+import { mkdirSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import { setImmediate as yieldToEvents } from 'node:timers/promises'
 import type { Clock, Random } from '../../../base/clock.ts'
 import type { Logger } from '../../../base/log.ts'
@@ -18,6 +20,7 @@ import { CGROUP_ROOT, type Cgroups, openCgroups, removeGroups } from './cgroups.
 import { CANCELLED, type Context, requireLive, settle } from './context.ts'
 import { exec } from './exec.ts'
 import { errnoOf, fileFailure } from './failures.ts'
+import { type Forge, openForge } from './forge.ts'
 import { Inspector, type Sight, toSeen } from './inspector.ts'
 import { archOf, findPerl, perlVersion } from './keeper.ts'
 import { launch } from './launch.ts'
@@ -63,10 +66,12 @@ class ProcessDriver implements Driver {
   #onEvent: ((event: DriverEvent) => void) | undefined
   #perl: string | null | undefined
   #cgroups: Cgroups | undefined
+  #forge: Forge | undefined
 
   constructor(options: ProcessDriverOptions) {
     this.#options = options
-    const { clock, log, stateDir } = options
+    const { clock, log } = options
+    const stateDir = resolve(options.stateDir)
     const tracker = new Tracker({ clock, log, onEnd: (run) => this.#ended(run), check: (run) => this.#check(run) })
     this.#context = {
       stateDir,
@@ -78,7 +83,7 @@ class ProcessDriver implements Driver {
       arch: archOf(process.arch),
       cgroups: () => this.#openCgroups(),
       logBytesMax: options.logBytesMax ?? LOG_BYTES_MAX,
-      keeperEnded: (run) => tracker.keeperEnded(run),
+      forge: () => this.#openForge(),
     }
     this.#stats = createUsage(this.#context)
   }
@@ -116,7 +121,10 @@ class ProcessDriver implements Driver {
   async watch(onEvent: (event: DriverEvent) => void): Promise<void> {
     if (this.#onEvent) return
     this.#onEvent = onEvent
-    const listed = await this.list(this.#closing.signal)
+    const listed = await this.#guarded(this.#closing.signal, () => {
+      this.#openForge()?.warm()
+      return this.list(this.#closing.signal)
+    })
     if (!listed.ok) this.#options.log.warn('first listing failed', { code: listed.error.code, error: listed.error.detail })
   }
 
@@ -124,7 +132,7 @@ class ProcessDriver implements Driver {
     return this.#guarded(signal, async () => {
       let complete = true
       const waiting: Promise<readonly Seen[] | null>[] = []
-      for (const [index, name] of namesIn(instancesDir(this.#options.stateDir)).entries()) {
+      for (const [index, name] of namesIn(instancesDir(this.#context.stateDir)).entries()) {
         const id = InstanceId.safeParse(name)
         if (!id.success) continue
         waiting.push(this.#seenOf(id.data, signal))
@@ -167,7 +175,7 @@ class ProcessDriver implements Driver {
 
   remove(target: Target, signal: AbortSignal): Promise<Result<void, Failure>> {
     return this.#guarded(signal, async () => {
-      const run = runOf(this.#options.stateDir, target.id, target.incarnation)
+      const run = runOf(this.#context.stateDir, target.id, target.incarnation)
       const sight = await settle(this.#context, run, signal)
       if (signal.aborted) return err(CANCELLED)
       if (sight.kind === 'none' || sight.want.nonce !== target.nonce || (sight.kind === 'live' && !sight.matches)) return OK
@@ -213,7 +221,7 @@ class ProcessDriver implements Driver {
   forget(id: InstanceId): Promise<Result<void, Failure>> {
     const { signal } = this.#closing
     return this.#guarded(signal, async () => {
-      for (const run of listRuns(this.#options.stateDir, id)) {
+      for (const run of listRuns(this.#context.stateDir, id)) {
         const sight = await settle(this.#context, run, signal)
         if (sight.kind === 'live' && sight.matches)
           return err(failure('wrong_state', `Incarnation ${run.incarnation} still runs.`, { incarnation: run.incarnation }))
@@ -222,7 +230,7 @@ class ProcessDriver implements Driver {
         if (!ended.ok) return ended
         this.#context.tracker.untrack(run, false)
       }
-      const dir = runsDir(this.#options.stateDir, id)
+      const dir = runsDir(this.#context.stateDir, id)
       await rm(dir, { recursive: true, force: true })
       this.#context.inspector.forget(dir)
       return OK
@@ -233,12 +241,13 @@ class ProcessDriver implements Driver {
     this.#closing.abort()
     this.#onEvent = undefined
     this.#context.tracker.close()
+    this.#forge?.close()
     await Promise.allSettled(this.#background)
     this.#cgroups?.sweep()
   }
 
   async #start(want: Wanted, signal: AbortSignal): Promise<Result<Seen, Failure>> {
-    const run = runOf(this.#options.stateDir, want.id, want.incarnation)
+    const run = runOf(this.#context.stateDir, want.id, want.incarnation)
     let sight = await settle(this.#context, run, signal)
     if (signal.aborted) return err(CANCELLED)
     if (sight.kind === 'none') {
@@ -273,7 +282,7 @@ class ProcessDriver implements Driver {
 
   async #sightsOf(id: InstanceId, signal: AbortSignal): Promise<readonly Seen[]> {
     const found: Seen[] = []
-    for (const run of listRuns(this.#options.stateDir, id)) {
+    for (const run of listRuns(this.#context.stateDir, id)) {
       const sight = this.#adopt(run, await settle(this.#context, run, signal))
       const seen = toSeen(run, sight)
       if (seen) found.push(seen)
@@ -302,7 +311,7 @@ class ProcessDriver implements Driver {
   }
 
   async #prune(current: Run): Promise<void> {
-    const older = listRuns(this.#options.stateDir, current.id).filter((run) => run.incarnation < current.incarnation)
+    const older = listRuns(this.#context.stateDir, current.id).filter((run) => run.incarnation < current.incarnation)
     for (const run of older.slice(0, -INCARNATIONS_KEPT)) {
       const sight = this.#context.inspector.look(run)
       if (sight.kind !== 'none' && !(sight.kind === 'ended' && sight.settled)) continue
@@ -323,9 +332,19 @@ class ProcessDriver implements Driver {
     return this.#perl
   }
 
+  #openForge(): Forge | null {
+    const { arch, stateDir } = this.#context
+    const perl = this.#findPerl()
+    if (perl !== null && arch !== undefined && !this.#forge) {
+      mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+      this.#forge = openForge(perl, arch, stateDir)
+    }
+    return this.#forge ?? null
+  }
+
   #openCgroups(): Cgroups {
     if (!this.#cgroups) {
-      this.#cgroups = openCgroups(this.#options.stateDir, this.#options.cgroupRoot ?? CGROUP_ROOT)
+      this.#cgroups = openCgroups(this.#context.stateDir, this.#options.cgroupRoot ?? CGROUP_ROOT)
       this.#cgroups.sweep()
     }
     return this.#cgroups
@@ -337,7 +356,7 @@ class ProcessDriver implements Driver {
       return await work()
     } catch (error) {
       if (errnoOf(error) === undefined) throw error
-      return err(fileFailure(error, this.#options.stateDir))
+      return err(fileFailure(error, this.#context.stateDir))
     }
   }
 }

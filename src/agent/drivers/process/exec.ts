@@ -29,13 +29,13 @@ export async function exec(
   if (perl === null || context.arch === undefined)
     return err(failure('runtime_unavailable', 'There is no perl on this node.', { runtime: 'process' }))
   if (!options.command[0]) return err(failure('exec_failed', 'The command is empty.'))
-  const recalled = recallJob(attended ? started.keeperPid : null, started.pid, want.groups)
+  const recalled = recallJob(started, attended, want.groups)
   if (!recalled) return err(failure('exec_failed', 'The environment of the process cannot be read.', { pid: started.pid }))
   const identity = options.user === null ? ok(recalled.identity) : resolveUser(options.user, process.getuid?.() ?? -1)
   if (!identity.ok) return err(failure('exec_failed', identity.error.detail, identity.error.fields))
   const env = pack({ ...recalled, command: options.command, identity: identity.value }, { parent: String(process.pid) })
   try {
-    return await run(context, target, spawnBeside(perl, context.arch, target.id, env), options, emit, signal)
+    return await run(context, target, spawnBeside(perl, context.arch, env), options, emit, signal)
   } catch (error) {
     return err(failure('exec_failed', spawnFailure(error, perl).detail, {}, error))
   }

@@ -36,6 +36,9 @@ export type Sight =
       readonly matches: boolean
     }
 
+/** In place of a failed step: nobody got as far as one. */
+export const NEVER_STARTED = 'never started'
+
 interface Known {
   want: Want | null
   started: Started | null
@@ -87,7 +90,7 @@ export class Inspector {
     if (names.includes('starting') || names.includes('started') || names.includes('failed'))
       return { kind: 'pending', want, started: null, kept: true }
     // Its keeper died before it let the workload go: the child ended by itself without having executed anything.
-    return { kind: 'none', failed: 'never started' }
+    return { kind: 'none', failed: NEVER_STARTED }
   }
 
   #started(run: Run, known: Known, want: Want, started: Started, executed: boolean): Sight {

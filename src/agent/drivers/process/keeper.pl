@@ -1,14 +1,16 @@
 # The keeper: one tiny process per incarnation that outlives the agent. It starts the workload, waits for it, and writes down what
 # only a parent can know. Core Perl without any module, because that is in every Debian (perl-base) and costs half a megabyte.
 #
-#   perl keeper.pl run  ARCH ID    cwd = the run directory; never talks to the agent except by files
-#   perl keeper.pl exec ARCH ID    one command beside a running workload: streams on 0, 1, 2, outcome on 3; dies with the agent
+#   perl keeper.pl forge ARCH   makes keepers: reads jobs from standard input, forks one keeper for each, tells on standard output when
+#                               one ends; ends itself when its input does. Forking here takes well under a millisecond; the agent's own
+#                               fork would copy the page tables of its whole heap and stop its event loop for 4 to 12 ms.
+#   perl keeper.pl exec ARCH    one command beside a running workload: streams on 0, 1, 2, outcome on 3; dies with the agent
 #
-# Everything else arrives in the environment, so that no secret and no command line of a user shows in ours: aN = argument N,
-# +NAME = the workload's variable NAME, lower-case names = settings. That prefix also keeps LD_PRELOAD, PERL5OPT and the like of
-# the workload away from us.
+# A job is NAME=VALUE entries, each ended by NUL: aN = argument N, +NAME = the workload's variable NAME, lower-case names = settings
+# (in `exec` they are environment variables). So no secret and no command line of a user shows in ours, and LD_PRELOAD, PERL5OPT and
+# the like of the workload stay away from us.
 #
-# Promises of `run`:
+# Promises of a keeper:
 # - The file `lock` is created exclusively: at most one keeper per incarnation gets past it, ever.
 # - `starting` is complete before the workload's first instruction: the child waits for our word and ends if we die before giving it.
 #   `starting` becomes `started` when the exec has succeeded; otherwise `failed` says which step failed with which errno.
@@ -17,23 +19,24 @@
 # - We are the subreaper: whoever double-forks becomes our child, and no descendant outlives the main process.
 # - The logs stay bounded while nobody else looks. `logs/lost` is written before bytes are dropped, so it never claims too little.
 # - The main process is reaped last of all: while its zombie holds the pid, that number names nobody else's process group.
+# - The job can be read again from our descriptor `jobFd`, memory that is on no disk and goes with us.
 # An I/O error before the start ends us with its errno as exit status.
 
 my ($mode, $arch) = @ARGV;
 my %call = (
   x64 => {
     prctl => 157, setsid => 112, fallocate => 285, waitid => 247, sigprocmask => 14, sigtimedwait => 128,
-    clock_gettime => 228, setgroups => 116, setgid => 106, setuid => 105, execve => 59,
+    clock_gettime => 228, setgroups => 116, setgid => 106, setuid => 105, execve => 59, ppoll => 271, memfd_create => 319,
   },
   arm64 => {
     prctl => 167, setsid => 157, fallocate => 47, waitid => 95, sigprocmask => 135, sigtimedwait => 137,
-    clock_gettime => 113, setgroups => 159, setgid => 144, setuid => 146, execve => 221,
+    clock_gettime => 113, setgroups => 159, setgid => 144, setuid => 146, execve => 221, ppoll => 73, memfd_create => 279,
   },
 );
 my %sys = %{ $call{$arch} || {} };
 my ($SIGKILL, $SIGTERM, $SIGCHLD) = (9, 15, 17);
 my ($WNOHANG, $WEXITED, $WNOWAIT) = (1, 4, 0x01000000);
-my ($ESRCH, $EACCES, $ENOENT, $ENOTDIR) = (3, 13, 2, 20);
+my ($EACCES, $ENOENT, $ENOTDIR) = (13, 2, 20);
 my $BLOCK_BYTES = 4096;
 my $REPORT_AFTER_MS = 50;
 
@@ -43,18 +46,57 @@ my $main = 0;
 my %joined;
 
 exit 38 unless %sys;
-syscall($sys{prctl}, 36, 1, 0, 0, 0);
-my $name = "hf-keeper";
-syscall($sys{prctl}, 15, $name, 0, 0, 0);
 $SIG{$_} = 'IGNORE' for @signals;
 my $waited = $mode eq 'exec' ? sigset($SIGCHLD, $SIGTERM) : sigset($SIGCHLD);
 syscall($sys{sigprocmask}, 0, $waited, 0, 8);
-$mode eq 'exec' ? run_beside() : run_workload();
+$mode eq 'exec' ? run_beside() : forge();
 exit 0;
 
+sub forge {
+  my ($buffer, %tags) = '';
+  my $unblocked = sigset();
+  # So that an ending child interrupts the poll, and only there: everywhere else the signal is blocked.
+  $SIG{CHLD} = sub { };
+  for (;;) {
+    my $poll = pack 'iss', 0, 1, 0;
+    syscall($sys{ppoll}, $poll, 1, 0, $unblocked, 8);
+    while ((my $pid = waitpid -1, $WNOHANG) > 0) {
+      syswrite STDOUT, sprintf "%d %d %d\n", delete $tags{$pid}, $? >> 8, $? & 127;
+    }
+    next unless (unpack 'iss', $poll)[2];
+    exit 0 unless sysread STDIN, $buffer, 65_536, length $buffer;
+    while ($buffer =~ /^(\d+) (\d+)\n/ && length $buffer >= $+[0] + $2) {
+      my $tag = $1;
+      my $job = substr $buffer, $+[0], $2;
+      substr($buffer, 0, $+[0] + $2) = '';
+      my $pid = fork;
+      if (defined $pid && $pid == 0) {
+        $buffer = '';
+        run_workload($job);
+        exit 0;
+      }
+      if (defined $pid) { $tags{$pid} = $tag }
+      else { syswrite STDOUT, sprintf "%d %d 0\n", $tag, $! }
+    }
+  }
+}
+
 sub run_workload {
+  my ($job) = @_;
+  $SIG{CHLD} = 'DEFAULT';
+  %conf = map { /^([^=]*)=(.*)$/s } split /\0/, $job;
+  $0 = "holdfast keeper $conf{id}";
+  syscall($sys{setsid});
+  syscall($sys{prctl}, 36, 1, 0, 0, 0);
+  chdir $conf{dir} or exit int $!;
+  open $_, '+<', '/dev/null' for *STDIN, *STDOUT, *STDERR;
   sysopen(my $lock, 'lock', 0x40 | 0x80 | 1, 0600) or exit 0;
-  my $self = sprintf '"keeperPid":%d,"keeperStartTime":"%s"', $$, start_time($$);
+  my $memory = "job";
+  my $fd = syscall($sys{memfd_create}, $memory, 1);
+  exit int $! if $fd < 0;
+  open(my $kept, '+<&=', $fd) or exit int $!;
+  put($kept, $job);
+  my $self = sprintf '"keeperPid":%d,"keeperStartTime":"%s","jobFd":%d', $$, start_time($$), $fd;
   put($lock, "{$self}\n");
   my %out = (base => 0, dropped => 0, last => 0, from => 0);
   my %err = %out;
@@ -112,6 +154,7 @@ sub run_workload {
 
 sub run_beside {
   open(my $report, '>&=', 3) or exit int $!;
+  syscall($sys{prctl}, 36, 1, 0, 0, 0);
   syscall($sys{prctl}, 1, $SIGTERM, 0, 0, 0);
   exit 0 if getppid() != $conf{parent};
   my ($go, $failure) = spawn(undef, undef, $report);

@@ -1,8 +1,8 @@
-// Speaks to keeper.pl: finds Perl, packs a job into the environment, spawns. See the head of keeper.pl for the protocol.
+// Speaks to keeper.pl: finds Perl, packs a job, reads one back, spawns. See the head of keeper.pl for the protocol.
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { accessSync, constants, readFileSync, readlinkSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { readEnvironment } from './proc.ts'
+import type { Started } from './records.ts'
 import type { Identity } from './users.ts'
 
 export const KEEPER_PATH = fileURLToPath(new URL('./keeper.pl', import.meta.url))
@@ -54,10 +54,10 @@ export function pack(job: Job, settings: Readonly<Record<string, string>>): Reco
   }
 }
 
-/** The job of a living incarnation as its keeper was given it; from the main process itself when the keeper is gone. */
-export function recallJob(keeperPid: number | null, mainPid: number, groups: readonly string[]): Job | null {
-  const packed = keeperPid === null ? null : environmentMap(keeperPid)
-  if (packed?.has('cwd')) {
+/** The job of a living incarnation: from its keeper's memory, or from the main process itself when the keeper is gone. */
+export function recallJob(started: Started, attended: boolean, groups: readonly string[]): Job | null {
+  const packed = attended ? mapOf(readEntries(`/proc/${started.keeperPid}/fd/${started.jobFd}`)) : null
+  if (packed) {
     const env = Object.fromEntries([...packed].filter(([name]) => name.startsWith('+')).map(([name, value]) => [name.slice(1), value]))
     const uid = packed.get('uid')
     const identity =
@@ -66,35 +66,39 @@ export function recallJob(keeperPid: number | null, mainPid: number, groups: rea
         : { uid: Number(uid), gid: Number(packed.get('gid')), groups: (packed.get('groups') ?? '').split(',').map(Number) }
     return { command: [], env, cwd: packed.get('cwd') ?? '/', identity, groups }
   }
-  const own = environmentMap(mainPid)
+  const own = mapOf(readEntries(`/proc/${started.pid}/environ`))
   if (!own) return null
   try {
-    const status = readFileSync(`/proc/${mainPid}/status`, 'latin1')
+    const status = readFileSync(`/proc/${started.pid}/status`, 'latin1')
     const ids = (name: string) =>
       (new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '').trim().split(/\s+/).filter(Boolean).map(Number)
     const [uid = 0] = ids('Uid')
     const [gid = 0] = ids('Gid')
     const identity = uid === process.getuid?.() ? null : { uid, gid, groups: ids('Groups') }
-    return { command: [], env: Object.fromEntries(own), cwd: readlinkSync(`/proc/${mainPid}/cwd`), identity, groups }
+    return { command: [], env: Object.fromEntries(own), cwd: readlinkSync(`/proc/${started.pid}/cwd`), identity, groups }
   } catch {
     return null
   }
 }
 
-function environmentMap(pid: number): ReadonlyMap<string, string> | null {
-  const entries = readEnvironment(pid)
-  if (!entries) return null
-  // Read as bytes; what we wrote was UTF-8.
-  const texts = entries.map((entry) => Buffer.from(entry, 'latin1').toString('utf8'))
-  return new Map(texts.map((text) => [text.slice(0, text.indexOf('=')), text.slice(text.indexOf('=') + 1)]))
+function readEntries(path: string): readonly string[] | null {
+  try {
+    const text = readFileSync(path, 'utf8')
+    return text === '' ? null : text.split('\0').slice(0, -1)
+  } catch {
+    return null
+  }
 }
 
-/** A keeper of its own session, with nothing of ours but the environment: it outlives us. Throws or emits `error` when it cannot be made. */
-export function spawnKeeper(perl: string, arch: string, id: string, dir: string, env: Readonly<Record<string, string>>): ChildProcess {
-  return spawn(perl, [KEEPER_PATH, 'run', arch, id], { cwd: dir, env, detached: true, stdio: 'ignore' })
+const mapOf = (entries: readonly string[] | null): ReadonlyMap<string, string> | null =>
+  entries && new Map(entries.map((text) => [text.slice(0, text.indexOf('=')), text.slice(text.indexOf('=') + 1)]))
+
+/** Of its own session, so that a signal to our terminal's group does not reach it; it ends when its input does, that is, with us. */
+export function spawnForge(perl: string, arch: string, dir: string): ChildProcess {
+  return spawn(perl, [KEEPER_PATH, 'forge', arch], { cwd: dir, env: {}, detached: true, stdio: ['pipe', 'pipe', 'ignore'] })
 }
 
-/** A command beside a workload: streams on 0, 1, 2 and its outcome on 3; it ends with us. */
-export function spawnBeside(perl: string, arch: string, id: string, env: Readonly<Record<string, string>>): ChildProcess {
-  return spawn(perl, [KEEPER_PATH, 'exec', arch, id], { cwd: '/', env, detached: true, stdio: ['pipe', 'pipe', 'pipe', 'pipe'] })
+/** A command beside a workload: streams on 0, 1, 2 and its outcome on 3; it ends with us. Throws or emits `error` when it cannot be made. */
+export function spawnBeside(perl: string, arch: string, env: Readonly<Record<string, string>>): ChildProcess {
+  return spawn(perl, [KEEPER_PATH, 'exec', arch], { cwd: '/', env, detached: true, stdio: ['pipe', 'pipe', 'pipe', 'pipe'] })
 }

@@ -1,5 +1,4 @@
 // Starting one incarnation: folder, groups, keeper, and waiting for its word. On failure everything of it is taken away again.
-import type { ChildProcess } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { err, OK, ok, type Result } from '../../../base/result.ts'
@@ -7,9 +6,10 @@ import { type Failure, failure } from '../../../contracts/errors.ts'
 import type { Wanted } from '../driver.ts'
 import { type Cgroups, oomFile, removeGroups } from './cgroups.ts'
 import type { Context } from './context.ts'
-import { errnoName, fileFailure, spawnFailure, stepFailure, writeFailure } from './failures.ts'
-import type { Sight } from './inspector.ts'
-import { DEFAULT_PATH, type Job, pack, spawnKeeper } from './keeper.ts'
+import { errnoName, fileFailure, stepFailure } from './failures.ts'
+import type { Forge } from './forge.ts'
+import { NEVER_STARTED, type Sight } from './inspector.ts'
+import { DEFAULT_PATH, type Job, pack } from './keeper.ts'
 import { type Run, type Want, writeWant } from './records.ts'
 import { endNow } from './stop.ts'
 import { resolveUser } from './users.ts'
@@ -20,15 +20,9 @@ const NONCE = /^[A-Za-z0-9_-]{1,64}$/
 export async function launch(context: Context, run: Run, want: Wanted, signal: AbortSignal): Promise<Result<Sight, Failure>> {
   const supported = refuse(want)
   if (!supported.ok) return supported
-  const perl = context.perl()
-  if (perl === null || context.arch === undefined)
-    return err(
-      failure(
-        'runtime_unavailable',
-        perl === null ? 'There is no perl on this node.' : `The architecture ${process.arch} is not supported.`,
-        { runtime: 'process' },
-      ),
-    )
+  const forge = context.forge()
+  if (forge === null)
+    return err(failure('runtime_unavailable', 'There is no perl on this node, or it is no x64 or arm64 Linux.', { runtime: 'process' }))
   const identity = resolveUser(want.spec.security.user, process.getuid?.() ?? -1)
   if (!identity.ok) return identity
   const cgroups = context.cgroups()
@@ -44,7 +38,7 @@ export async function launch(context: Context, run: Run, want: Wanted, signal: A
   }
   const job: Job = { command: want.spec.command, env, cwd: want.spec.workingDir ?? '/', identity: identity.value, groups: groups.value }
   const oom = oomFile(groups.value)
-  const packed = pack(job, { nonce: want.nonce, log_bytes_max: String(context.logBytesMax), ...(oom !== null && { oom }) })
+  const packed = pack(job, { id: run.id, nonce: want.nonce, log_bytes_max: String(context.logBytesMax), ...(oom !== null && { oom }) })
   try {
     // The logs' folder first: the incarnation's own is then complete when it appears in a listing.
     mkdirSync(join(run.dir, 'logs'), { recursive: true, mode: 0o700 })
@@ -60,72 +54,43 @@ export async function launch(context: Context, run: Run, want: Wanted, signal: A
     return err(fileFailure(error, run.dir))
   }
   context.tracker.track(run, true)
-  let keeper: ChildProcess
-  try {
-    keeper = spawnKeeper(perl, context.arch, run.id, run.dir, packed)
-  } catch (error) {
-    undo(context, run, groups.value)
-    return err(spawnFailure(error, perl))
-  }
-  const outcome = await started(context, run, keeper, perl, signal)
+  const about = { command: want.spec.command[0] ?? '', user: want.spec.security.user, cwd: job.cwd }
+  const outcome = await started(context, run, packed, about, forge, signal)
   if (outcome.ok) return outcome
-  await withdraw(context, run, keeper)
-  undo(context, run, groups.value)
-  const { error } = outcome
-  return err(
-    error.code === 'start_failed' && error.fields?.step !== undefined
-      ? stepFailure(String(error.fields.step), String(error.fields.errno), {
-          ...job,
-          command: job.command[0] ?? '',
-          user: want.spec.security.user,
-        })
-      : error,
-  )
+  // What could not be ended keeps its files, so that the next listing finds it.
+  const ended = await endNow(context, run)
+  if (ended.ok) undo(context, run, groups.value)
+  return outcome
 }
 
-/** Waits for `started` or `failed`, for the keeper's own end, for the deadline. */
+/** Hands it to the forge and waits for `started` or `failed`, for the keeper's own end, for the deadline. */
 async function started(
   context: Context,
   run: Run,
-  keeper: ChildProcess,
-  perl: string,
+  job: Readonly<Record<string, string>>,
+  about: Parameters<typeof stepFailure>[2],
+  forge: Forge,
   signal: AbortSignal,
 ): Promise<Result<Sight, Failure>> {
-  let gone: Failure | undefined
-  keeper.on('error', (error) => {
-    gone = spawnFailure(error, perl)
+  const keeper: { gone: Failure | null } = { gone: null }
+  forge.make(job, run.dir, (why) => {
+    keeper.gone = why ?? failure('start_failed', 'Its keeper ended without a word.')
     context.tracker.keeperEnded(run)
   })
-  keeper.on('exit', (code, killedBy) => {
-    if (code !== 0)
-      gone =
-        code === null || code > 133
-          ? failure('start_failed', `The keeper process ended (${killedBy ?? code}) before the start.`)
-          : writeFailure(errnoName(code), run.dir)
-    context.keeperEnded(run)
-  })
-  keeper.unref()
   const deadlineMs = context.clock.elapsedMs() + START_DEADLINE_MS
   for (;;) {
     const sight = context.inspector.look(run)
     if (sight.kind === 'live' || sight.kind === 'ended') return ok(sight)
-    if (sight.kind === 'none' && sight.failed !== null && sight.failed !== 'never started') {
+    if (sight.kind === 'none' && sight.failed !== null && sight.failed !== NEVER_STARTED) {
       const [step = '', errno = '0'] = sight.failed.split(' ')
-      return err(failure('start_failed', sight.failed, { step, errno: errnoName(Number(errno)) }))
+      return err(stepFailure(step, errnoName(Number(errno)), about))
     }
-    if (gone) return err(gone)
+    if (keeper.gone) return err(keeper.gone)
     if (signal.aborted) return err(failure('cancelled', 'The start was given up.'))
     if (context.clock.elapsedMs() > deadlineMs)
       return err(failure('start_failed', `The keeper process did not answer within ${START_DEADLINE_MS} ms.`))
     await context.tracker.next(run, 100, signal)
   }
-}
-
-/** A start that failed or was given up: nothing of it may go on running. */
-async function withdraw(context: Context, run: Run, keeper: ChildProcess): Promise<void> {
-  // A keeper killed before it has given its word takes the child with it; afterwards `started` tells whom to end.
-  if (context.inspector.look(run).kind === 'pending') keeper.kill('SIGKILL')
-  await endNow(context, run)
 }
 
 function undo(context: Context, run: Run, groups: readonly string[]): void {
@@ -162,6 +127,9 @@ function refuse(want: Wanted): Result<void, Failure> {
       }),
     )
   if (!want.spec.command[0]) return err(failure('invalid_command', 'The command is empty.'))
+  const texts = [...want.spec.command, ...Object.values(want.spec.env), ...Object.values(want.platformEnv), want.spec.workingDir ?? '']
+  // It would also begin another entry of the keeper's job.
+  if (texts.some((text) => text.includes('\0'))) return err(failure('invalid_command', 'The command or its environment holds a NUL byte.'))
   if (!NONCE.test(want.nonce)) return err(failure('internal', 'The nonce is not plain text.'))
   return OK
 }

@@ -1,4 +1,5 @@
+import { tmpDir } from '../../../../tests/support/tmp.ts'
 import { driverConformance } from '../conformance.ts'
-import { processHarness } from './test-support.ts'
+import { processHarness } from './conformance-harness.ts'
 
-driverConformance('process, without control groups', async () => processHarness())
+driverConformance('process, without control groups', async () => processHarness(await tmpDir()))

@@ -29,7 +29,7 @@ export const Want = z.object({
 })
 export type Want = z.infer<typeof Want>
 
-const Keeper = z.object({ keeperPid: z.number().int().min(2), keeperStartTime: z.string() })
+const Keeper = z.object({ keeperPid: z.number().int().min(2), keeperStartTime: z.string(), jobFd: z.number().int() })
 export type Keeper = z.infer<typeof Keeper>
 
 export const Started = Keeper.extend({

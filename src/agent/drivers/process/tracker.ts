@@ -82,19 +82,17 @@ export class Tracker {
   }
 
   /** Resolves at the next change of the incarnation, after the time, or when aborted; says nothing about which. */
-  next(run: Run, atMostMs: number, signal: AbortSignal): Promise<void> {
+  async next(run: Run, atMostMs: number, signal: AbortSignal): Promise<void> {
     const tracked = this.#tracked.get(run.dir)
-    return new Promise((resolve) => {
-      const done = () => {
-        cancel()
-        tracked?.wakeups.delete(done)
-        signal.removeEventListener('abort', done)
-        resolve()
-      }
-      const cancel = this.#deps.clock.after(signal.aborted ? 0 : atMostMs, done)
-      tracked?.wakeups.add(done)
-      signal.addEventListener('abort', done, { once: true })
-    })
+    const woken = new AbortController()
+    const wakeup = () => woken.abort()
+    tracked?.wakeups.add(wakeup)
+    signal.addEventListener('abort', wakeup, { once: true })
+    if (signal.aborted) wakeup()
+    // A sleep and not a watch alone keeps this process alive while somebody waits.
+    await this.#deps.clock.sleep(atMostMs, woken.signal).catch(() => undefined)
+    tracked?.wakeups.delete(wakeup)
+    signal.removeEventListener('abort', wakeup)
   }
 
   close(): void {
