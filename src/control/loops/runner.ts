@@ -55,6 +55,10 @@ interface Running {
   lastPassMs: number | null
 }
 
+export type RunnerDeps = Pick<LoopsDeps, 'clock' | 'random' | 'log' | 'meter' | 'config'> & {
+  readonly store: Pick<Store, 'listen' | 'lease' | 'write'>
+}
+
 interface Held {
   readonly signal: AbortSignal
   readonly fenced: () => void
@@ -62,7 +66,7 @@ interface Held {
 }
 
 export class Runner {
-  readonly #deps: LoopsDeps
+  readonly #deps: RunnerDeps
   readonly #running: readonly Running[]
   readonly #stop = new AbortController()
   readonly #done: Promise<void>
@@ -71,7 +75,7 @@ export class Runner {
   /** Since when the store has been away, on the monotonic clock. */
   #outageSinceMs: number | null = null
 
-  constructor(deps: LoopsDeps, loops: readonly Loop[]) {
+  constructor(deps: RunnerDeps, loops: readonly Loop[]) {
     this.#deps = deps
     this.#running = loops.map((loop) => ({
       loop,

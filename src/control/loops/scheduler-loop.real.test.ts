@@ -1,0 +1,94 @@
+import { assert, expect, test } from 'vitest'
+import { SLEEPER, specOf } from '../../../tests/support/control-records.ts'
+import { loopBench, WAIT_MS } from '../../../tests/support/loop-bench.ts'
+import { newInstance, seedInstance, seedNode, seedOrg } from '../../../tests/support/store-seeds.ts'
+import { describeStores, must } from '../../../tests/support/stores.ts'
+import { waitFor } from '../../../tests/support/wait.ts'
+import { ok } from '../../base/result.ts'
+import { changeDesired } from '../store/instance-changes.ts'
+import { createInstance } from '../store/instances.ts'
+import { allNodes, setCordon } from '../store/nodes.ts'
+
+const MEBIBYTE = 2 ** 20
+
+describeStores('scheduler loop', (bench) => {
+  test('what is created is placed at once on the notification, not at the resync', async () => {
+    const { store, start, until, events } = await loopBench(bench)
+    const { nodeId } = await seedNode(store)
+    const org = await seedOrg(store)
+    start({ resyncMs: 3_600_000 })
+    const { id } = await seedInstance(store, org)
+    const placed = await until(id, 'placed', (one) => one.phase.kind === 'placed')
+    expect(placed).toMatchObject({ nodeId, generation: 2, refusals: [] })
+    expect(await events(id)).toContain('instance.placed')
+  })
+
+  test('the unplaceable one waits visibly with each reason, and is placed when a node can take it', async () => {
+    const { store, start, until, get, events } = await loopBench(bench)
+    const { nodeId } = await seedNode(store)
+    must(await store.write('system:test', (tx) => setCordon(tx, nodeId, true)))
+    const org = await seedOrg(store)
+    const loops = start({ resyncMs: 3_600_000 })
+    const { id } = await seedInstance(store, org)
+    const refused = await until(id, 'refused', (one) => one.phase.reason === 'no_node')
+    expect(refused.refusals).toEqual([{ nodeId, refusedBy: 'cordoned', detail: 'it is cordoned: nothing new is placed on it' }])
+    expect(refused.phase.lastError).toMatchObject({ code: 'no_node', detail: '1 node: 1 cordoned' })
+    // The same refusal again is no news.
+    loops.nudge()
+    loops.nudge()
+    must(await store.write('system:test', (tx) => setCordon(tx, nodeId, false)))
+    await until(id, 'placed', (one) => one.phase.kind === 'placed')
+    expect((await get(id)).refusals).toEqual([])
+    expect((await events(id)).filter((type) => type === 'instance.refused')).toHaveLength(1)
+  })
+
+  test('a burst from many writers never promises more memory than a node has, and the rest is explained', async () => {
+    const { store, start } = await loopBench(bench)
+    await seedNode(store, 'node-a', { allocatableMemoryBytes: 640 * MEBIBYTE })
+    await seedNode(store, 'node-b', { allocatableMemoryBytes: 320 * MEBIBYTE })
+    const org = await seedOrg(store)
+    start()
+    const all = await Promise.all(Array.from({ length: 30 }, () => seedInstance(store, org)))
+    const states = await waitFor(
+      async () => {
+        const rows = await store.db.selectFrom('instances').select(['state', 'refusals', 'node_id']).execute()
+        const settled = rows.filter((row) => row.node_id !== null || (row.refusals as unknown as unknown[]).length > 0)
+        return settled.length === all.length && rows
+      },
+      { what: 'all placed or refused', deadlineMs: WAIT_MS },
+    )
+    // 64 MiB each: ten fit on one, five on the other.
+    expect(states.filter((row) => row.node_id === 'node-a')).toHaveLength(10)
+    expect(states.filter((row) => row.node_id === 'node-b')).toHaveLength(5)
+    for (const node of must(await allNodes(store.db)))
+      assert(node.reservedMemoryBytes <= node.facts.allocatableMemoryBytes, 'oversubscribed')
+  })
+
+  test('more than a page of unplaceable ones does not hide a placeable one behind them', async () => {
+    const { store, start, until } = await loopBench(bench)
+    const { nodeId } = await seedNode(store)
+    const org = await seedOrg(store)
+    const huge = specOf({ ...SLEEPER, memory: '1024Gi' })
+    must(
+      await store.write('system:test', async (tx) => {
+        for (let index = 0; index < 230; index += 1) must(await createInstance(tx, newInstance(org, { spec: huge })))
+        return ok(undefined)
+      }),
+    )
+    const { id } = await seedInstance(store, org)
+    start()
+    expect((await until(id, 'placed', (one) => one.phase.kind === 'placed')).nodeId).toBe(nodeId)
+  })
+
+  test('what is wished stopped before it was placed stays unplaced', async () => {
+    const { store, start, until, get } = await loopBench(bench)
+    await seedNode(store)
+    const org = await seedOrg(store)
+    const { id } = await seedInstance(store, org)
+    must(await store.write('system:test', (tx) => changeDesired(tx, id, () => ok({ verb: 'stop', want: 'stopped' }))))
+    const { id: other } = await seedInstance(store, org)
+    start()
+    await until(other, 'the later one placed', (one) => one.phase.kind === 'placed')
+    expect((await get(id)).nodeId).toBe(null)
+  })
+})
