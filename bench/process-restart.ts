@@ -54,7 +54,9 @@ const each = <T>(make: (index: number) => T) => Array.from({ length: PROGRAMS },
 async function holdfast(): Promise<Supervisor> {
   const platform = await startPlatform()
   for (const index of each((at) => at)) {
-    const launched = await platform.client.call('createInstance', { body: { name: `program-${index}`, command: [scriptOf('holdfast', index)], memory: '16Mi' } })
+    const launched = await platform.client.call('createInstance', {
+      body: { name: `program-${index}`, command: [scriptOf('holdfast', index)], memory: '16Mi' },
+    })
     if (!launched.ok) throw new Error(launched.error.detail)
   }
   return { name: 'holdfast', stop: () => platform.stop() }
@@ -72,9 +74,15 @@ async function runit(): Promise<Supervisor> {
 }
 
 async function supervisord(): Promise<Supervisor> {
-  const programs = each((index) => `[program:p${index}]\ncommand=${scriptOf('supervisord', index)}\nautorestart=true\nstdout_logfile=NONE\nstderr_logfile=NONE\n`)
+  const programs = each(
+    (index) =>
+      `[program:p${index}]\ncommand=${scriptOf('supervisord', index)}\nautorestart=true\nstdout_logfile=NONE\nstderr_logfile=NONE\n`,
+  )
   const conf = join(root, 'supervisord', 'supervisord.conf')
-  writeFileSync(conf, `[supervisord]\nnodaemon=true\nlogfile=/dev/null\nlogfile_maxbytes=0\npidfile=${join(root, 'supervisord', 'pid')}\n${programs.join('\n')}`)
+  writeFileSync(
+    conf,
+    `[supervisord]\nnodaemon=true\nlogfile=/dev/null\nlogfile_maxbytes=0\npidfile=${join(root, 'supervisord', 'pid')}\n${programs.join('\n')}`,
+  )
   const child = spawn('supervisord', ['-c', conf], { stdio: 'ignore' })
   return { name: 'supervisord', stop: () => end(child) }
 }
@@ -83,7 +91,8 @@ async function pm2(): Promise<Supervisor> {
   const dir = join(root, 'pm2')
   execFileSync('npm', ['install', '--prefix', dir, '--no-audit', '--no-fund', PM2], { stdio: 'ignore' })
   const bin = join(dir, 'node_modules/pm2/bin/pm2')
-  const run = (...words: string[]) => execFileSync(process.execPath, [bin, ...words], { stdio: 'ignore', env: { ...process.env, PM2_HOME: join(dir, 'home') } })
+  const run = (...words: string[]) =>
+    execFileSync(process.execPath, [bin, ...words], { stdio: 'ignore', env: { ...process.env, PM2_HOME: join(dir, 'home') } })
   for (const index of each((at) => at)) run('start', scriptOf('pm2', index), '--name', `p${index}`, '--interpreter', 'none')
   return { name: 'pm2', stop: async () => void run('kill') }
 }
@@ -110,7 +119,9 @@ async function killOne(name: string, index: number): Promise<number> {
     })
     watcher.once('error', reject)
   })
-  const late = sleep(30_000, undefined, { signal: watching.signal }).then(() => Promise.reject(new Error(`${name} did not restart program ${index} within 30 s`)))
+  const late = sleep(30_000, undefined, { signal: watching.signal }).then(() =>
+    Promise.reject(new Error(`${name} did not restart program ${index} within 30 s`)),
+  )
   late.catch(() => {})
   const startMs = performance.now()
   process.kill(pid, 'SIGKILL')
@@ -140,18 +151,25 @@ try {
   }
   for (let round = 0; round < ROUNDS; round += 1) {
     await sleep(UPTIME_MS)
-    for (let index = 0; index < PROGRAMS; index += 1) for (const { name } of supervisors) samples.get(name)?.push(await killOne(name, index))
+    for (let index = 0; index < PROGRAMS; index += 1)
+      for (const { name } of supervisors) samples.get(name)?.push(await killOne(name, index))
   }
 } finally {
   for (const supervisor of supervisors) await supervisor.stop()
-  for (const { name } of candidates) for (const index of each((at) => at)) {
-    const pid = pids(name, index).at(-1)
-    if (pid && pid > 1 && existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('sleep\x001000000')) process.kill(pid, 'SIGKILL')
-  }
+  for (const { name } of candidates)
+    for (const index of each((at) => at)) {
+      const pid = pids(name, index).at(-1)
+      if (pid && pid > 1 && existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('sleep\x001000000'))
+        process.kill(pid, 'SIGKILL')
+    }
   await rm(root, { recursive: true, force: true })
 }
 const own = summarise(samples.get('holdfast') ?? [])
 publish(
   'process: kill -9 until the next pid executes, milliseconds',
-  [...samples].map(([name, sample]) => ({ supervisor: name, ...summarise(sample), 'p50 / holdfast': Math.round((summarise(sample).p50 / own.p50) * 100) / 100 })),
+  [...samples].map(([name, sample]) => ({
+    supervisor: name,
+    ...summarise(sample),
+    'p50 / holdfast': Math.round((summarise(sample).p50 / own.p50) * 100) / 100,
+  })),
 )

@@ -21,7 +21,10 @@ const BIN = resolve(import.meta.dirname, '../../bin/holdfast.js')
 /** Starts it and waits for its ready line; `stop` ends the workloads too and removes the directory. */
 export async function startPlatform(environment: Readonly<Record<string, string>> = {}): Promise<Platform> {
   const dataDir = await mkdtemp(join(tmpdir(), 'holdfast-bench-'))
-  const child = spawn(process.execPath, [BIN, 'up', '--data-dir', dataDir, '--listen', '127.0.0.1:0', '--stop-workloads'], { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...environment } })
+  const child = spawn(process.execPath, [BIN, 'up', '--data-dir', dataDir, '--listen', '127.0.0.1:0', '--stop-workloads'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...environment },
+  })
   const url = await readyUrl(child)
   const token = (await readFile(join(dataDir, 'operator.token'), 'utf8')).trim()
   return {

@@ -26,7 +26,10 @@ test('C59 a given id is used, HOLDFAST_NODE_ID first; auto and empty derive; a b
   expect(await nodeIdentity(dir, sources({ given: ['edge-1', 'other'] }))).toEqual({ ok: true, value: 'edge-1' })
   expect(await nodeIdentity(dir, sources({ given: [undefined, 'persys-7'] }))).toEqual({ ok: true, value: 'persys-7' })
   for (const bad of ['has space', 'UPPER', '-x', 'x\ny', 'a'.repeat(64)]) {
-    expect(await nodeIdentity(dir, sources({ given: [bad] }))).toMatchObject({ ok: false, error: { code: 'invalid_config', fields: { field: 'HOLDFAST_NODE_ID' } } })
+    expect(await nodeIdentity(dir, sources({ given: [bad] }))).toMatchObject({
+      ok: false,
+      error: { code: 'invalid_config', fields: { field: 'HOLDFAST_NODE_ID' } },
+    })
   }
   const derived = await nodeIdentity(dir, sources({ given: ['auto', ''] }))
   expect(derived).toMatchObject({ ok: true, value: expect.stringMatching(/^box-1-[0-9a-f]{12}$/) })
@@ -47,5 +50,8 @@ test('C60 without machine-id the first interface that has a MAC counts, and the 
 })
 
 test('with nothing to derive from, the error says what to set', async () => {
-  expect(await nodeIdentity(dir, sources({ machineId: () => null, interfaces: () => [] }))).toMatchObject({ ok: false, error: { code: 'invalid_config', detail: expect.stringContaining('HOLDFAST_NODE_ID') } })
+  expect(await nodeIdentity(dir, sources({ machineId: () => null, interfaces: () => [] }))).toMatchObject({
+    ok: false,
+    error: { code: 'invalid_config', detail: expect.stringContaining('HOLDFAST_NODE_ID') },
+  })
 })

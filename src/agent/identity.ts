@@ -44,7 +44,11 @@ export async function nodeIdentity(stateDir: string, sources: IdentitySources): 
 export function parseNodeId(text: string): Result<NodeId, Failure> {
   const parsed = NodeId.safeParse(text)
   if (parsed.success) return ok(parsed.data)
-  return err(failure('invalid_config', `HOLDFAST_NODE_ID is ${JSON.stringify(text)}; it ${parsed.error.issues[0]?.message ?? 'is not a node id'}.`, { field: 'HOLDFAST_NODE_ID' }))
+  return err(
+    failure('invalid_config', `HOLDFAST_NODE_ID is ${JSON.stringify(text)}; it ${parsed.error.issues[0]?.message ?? 'is not a node id'}.`, {
+      field: 'HOLDFAST_NODE_ID',
+    }),
+  )
 }
 
 async function keptId(path: string): Promise<Result<string | null, Failure>> {
@@ -58,7 +62,14 @@ async function keptId(path: string): Promise<Result<string | null, Failure>> {
 function derive(sources: IdentitySources): Result<NodeId, Failure> {
   const machineId = sources.machineId()?.trim()
   const source = machineId || sources.interfaces().find(({ mac, internal }) => !internal && mac !== '' && mac !== NO_MAC)?.mac
-  if (!source) return err(failure('invalid_config', 'This machine has neither /etc/machine-id nor a network interface with a MAC address; set HOLDFAST_NODE_ID to a name of your choice.', { field: 'HOLDFAST_NODE_ID' }))
+  if (!source)
+    return err(
+      failure(
+        'invalid_config',
+        'This machine has neither /etc/machine-id nor a network interface with a MAC address; set HOLDFAST_NODE_ID to a name of your choice.',
+        { field: 'HOLDFAST_NODE_ID' },
+      ),
+    )
   const hash = createHash('sha256').update(source).digest('hex').slice(0, HASH_LENGTH)
   return parseNodeId(`${hostPart(sources.hostname())}-${hash}`)
 }

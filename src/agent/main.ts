@@ -26,7 +26,7 @@ import { nodeIdentity } from './identity.ts'
 import { LIMITS } from './limits.ts'
 import { openLink } from './link/link.ts'
 import { registerGauges } from './loop/gauges.ts'
-import { createHealthKeeper } from './loop/health.ts'
+import { createHealthKeeper, isGated } from './loop/health.ts'
 import { createInstances, type Instances } from './loop/instances.ts'
 import { createReporter } from './loop/reporter.ts'
 import { createScanner, type Scanner } from './loop/scanner.ts'
@@ -56,7 +56,12 @@ export interface AgentOptions {
 
 export interface Agent {
   readonly nodeId: NodeId
-  health(): { readonly status: 'healthy' | 'degraded'; readonly detail: string; readonly runtimes: readonly RuntimeStatus[]; readonly connected: boolean }
+  health(): {
+    readonly status: 'healthy' | 'degraded'
+    readonly detail: string
+    readonly runtimes: readonly RuntimeStatus[]
+    readonly connected: boolean
+  }
   readonly instances: number
   /** Stops every workload of this node; what is wished stays as it is. */
   stopWorkloads(deadlineMs: number): Promise<Result<void, Failure>>
@@ -102,7 +107,15 @@ function makeDrivers(options: AgentOptions, nodeId: NodeId): ReadonlyMap<Runtime
   const { stateDir, clock, random, dockerSocket } = options
   const made: readonly Driver[] = [
     createProcessDriver({ stateDir, nodeId, clock, random, log: options.log.child('process') }),
-    createDockerDriver({ stateDir, nodeId, clock, random, log: options.log.child('docker'), socketPath: dockerSocket, extraLabels: options.extraContainerLabels ?? {} }),
+    createDockerDriver({
+      stateDir,
+      nodeId,
+      clock,
+      random,
+      log: options.log.child('docker'),
+      socketPath: dockerSocket,
+      extraLabels: options.extraContainerLabels ?? {},
+    }),
   ]
   return new Map(made.map((driver) => [driver.runtime, driver]))
 }
@@ -112,12 +125,20 @@ async function stopAll(clock: Clock, instances: Instances, deadlineMs: number): 
     await withDeadline(clock, deadlineMs, undefined, (signal) => instances.shutdown(signal))
     return ok(undefined)
   } catch (error) {
-    const left = [...instances.entries.values()].filter((entry) => entry.record.phase.kind !== 'stopped' && entry.record.phase.kind !== 'deleted').map((entry) => entry.record.desired.name)
+    const left = [...instances.entries.values()]
+      .filter((entry) => entry.record.phase.kind !== 'stopped' && entry.record.phase.kind !== 'deleted')
+      .map((entry) => entry.record.desired.name)
     return err(failure('stop_failed', `Still not stopped after ${deadlineMs} ms: ${left.join(', ')}.`, { instances: left }, error))
   }
 }
 
-function assemble(options: AgentOptions, nodeId: NodeId, drivers: ReadonlyMap<Runtime, Driver>, files: ReturnType<typeof openInstanceFiles>, cleanup: Cleanup) {
+function assemble(
+  options: AgentOptions,
+  nodeId: NodeId,
+  drivers: ReadonlyMap<Runtime, Driver>,
+  files: ReturnType<typeof openInstanceFiles>,
+  cleanup: Cleanup,
+) {
   const { clock, random, config } = options
   const { meter } = options.telemetry
   const log = options.log.child('agent')
@@ -133,7 +154,9 @@ function assemble(options: AgentOptions, nodeId: NodeId, drivers: ReadonlyMap<Ru
     foldPressure: (before, now) => foldPressure(before, now, config.thresholds),
   })
   cleanup.add('monitor', () => monitor.close())
-  const ledger = createLedger((ask, reservedMemoryBytes) => admit(ask, { reservedMemoryBytes, allocatableMemoryBytes: monitor.capacity().allocatableMemoryBytes, pressure: monitor.pressure() }))
+  const ledger = createLedger((ask, reservedMemoryBytes) =>
+    admit(ask, { reservedMemoryBytes, allocatableMemoryBytes: monitor.capacity().allocatableMemoryBytes, pressure: monitor.pressure() }),
+  )
   const ports = createPorts()
   const starts = semaphore(Math.max(4, LIMITS.startsPerCore * monitor.capacity().cores))
   const executing = { clock, limits: LIMITS, drivers, ledger, ports, starts, nodeId }
@@ -142,6 +165,7 @@ function assemble(options: AgentOptions, nodeId: NodeId, drivers: ReadonlyMap<Ru
   /** One life of this agent: a second live agent with the same node id is told from a reconnect of this one by it. */
   const bootId = random.text(20)
 
+  const checking = config.reliability.enabled && config.reliability.healthCheck.enabled
   const instances = createInstances({
     clock,
     random,
@@ -150,12 +174,15 @@ function assemble(options: AgentOptions, nodeId: NodeId, drivers: ReadonlyMap<Ru
     limits: LIMITS,
     look: async (id, runtime, signal) => {
       const driver = drivers.get(runtime)
-      return driver ? lookAt(clock, driver, id, LIMITS.inspectDeadlineMs, signal) : { kind: 'unknown', failure: failure('runtime_unavailable', `This node has no ${runtime} runtime.`) }
+      return driver
+        ? lookAt(clock, driver, id, LIMITS.inspectDeadlineMs, signal)
+        : { kind: 'unknown', failure: failure('runtime_unavailable', `This node has no ${runtime} runtime.`) }
     },
     execute: (record, action, signal) => execute(executing, record, action, signal),
     journal: (id, line) => files.append(id, line),
     removeFiles: (id) => files.remove(id),
     policyFor: (record) => recoveryPolicy(config, record.desired.spec, record.desired.recoveryMode),
+    gated: (record) => checking && isGated(record.desired.spec),
     changed: (entry) => {
       health.follow(entry)
       reporter.dirty(entry.record.desired.id)
@@ -168,14 +195,20 @@ function assemble(options: AgentOptions, nodeId: NodeId, drivers: ReadonlyMap<Ru
   })
   cleanup.add('instances', () => instances.close())
 
-  const reporter = createReporter({ clock, batchMax: LIMITS.reportBatchMax, observed: (id) => instances.observed(id), ids: () => instances.entries.keys(), send: (items) => link?.sendObserved(items) ?? true })
+  const reporter = createReporter({
+    clock,
+    batchMax: LIMITS.reportBatchMax,
+    observed: (id) => instances.observed(id),
+    ids: () => instances.entries.keys(),
+    send: (items) => link?.sendObserved(items) ?? true,
+  })
   cleanup.add('reporter', () => reporter.close())
 
   const health = createHealthKeeper({
     clock,
     log,
     meter,
-    enabled: false,
+    enabled: checking,
     entry: (id) => instances.entries.get(id),
     watch: () => {},
     unwatch: () => {},
@@ -223,19 +256,33 @@ function assemble(options: AgentOptions, nodeId: NodeId, drivers: ReadonlyMap<Ru
       clock,
       random,
       log: options.log.child('link'),
-      hello: () => ({ nodeId, bootId, facts: facts(), usage: usage(), instances: [...instances.entries.values()].map(({ record }) => ({ id: record.desired.id, generation: record.desired.generation })) }),
+      hello: () => ({
+        nodeId,
+        bootId,
+        facts: facts(),
+        usage: usage(),
+        instances: [...instances.entries.values()].map(({ record }) => ({ id: record.desired.id, generation: record.desired.generation })),
+      }),
       usage,
       onWelcome: (items, seen) => {
         for (const { id, seq } of seen) instances.acked(id, seq)
         const known = new Set(items.map((item) => item.id))
-        for (const [id, entry] of instances.entries) if (!known.has(id) && entry.record.phase.kind !== 'deleted') log.warn('instance unknown to the control plane', { instance_id: id })
+        for (const [id, entry] of instances.entries)
+          if (!known.has(id) && entry.record.phase.kind !== 'deleted')
+            log.warn('instance unknown to the control plane', { instance_id: id })
         instances.setDesired(items)
       },
       onDesired: (items) => instances.setDesired(items),
       onAck: (items) => {
         for (const { id, seq } of items) instances.acked(id, seq)
       },
-      onRequest: (request, reply, signal) => answer({ clock, limits: LIMITS, drivers, record: (id) => instances.entries.get(id)?.record }, request, (chunk) => void reply.chunk(chunk), signal),
+      onRequest: (request, reply, signal) =>
+        answer(
+          { clock, limits: LIMITS, drivers, record: (id) => instances.entries.get(id)?.record },
+          request,
+          (chunk) => void reply.chunk(chunk),
+          signal,
+        ),
       onConnected: (connected) => {
         if (connected) reporter.resendAll()
       },
@@ -254,7 +301,12 @@ function assemble(options: AgentOptions, nodeId: NodeId, drivers: ReadonlyMap<Ru
       const runtimes = scanner.statuses()
       const connected = link?.connected() ?? false
       const usable = runtimes.some((status) => status.usable)
-      return { status: usable && (connected || options.controlUrl === null) ? 'healthy' : 'degraded', detail: !usable ? 'no runtime is usable' : connected ? 'connected' : 'not connected to the control plane; workloads keep running', runtimes, connected }
+      return {
+        status: usable && (connected || options.controlUrl === null) ? 'healthy' : 'degraded',
+        detail: !usable ? 'no runtime is usable' : connected ? 'connected' : 'not connected to the control plane; workloads keep running',
+        runtimes,
+        connected,
+      }
     },
   }
 }
@@ -287,4 +339,6 @@ function machineId(): string | null {
 }
 
 const interfaces = () =>
-  Object.entries(networkInterfaces()).flatMap(([name, addresses]) => (addresses ?? []).slice(0, 1).map(({ mac, internal }) => ({ name, mac, internal })))
+  Object.entries(networkInterfaces()).flatMap(([name, addresses]) =>
+    (addresses ?? []).slice(0, 1).map(({ mac, internal }) => ({ name, mac, internal })),
+  )

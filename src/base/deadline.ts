@@ -17,7 +17,12 @@ const GRACE_MS = 1000
  * Runs `work` with a signal that aborts at the deadline or with `parent`, whichever is first. Work that ignores its signal does
  * not hold the caller: a second after the deadline this rejects with DeadlineError.
  */
-export async function withDeadline<T>(clock: Clock, deadlineMs: number, parent: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function withDeadline<T>(
+  clock: Clock,
+  deadlineMs: number,
+  parent: AbortSignal | undefined,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const controller = new AbortController()
   const onParent = () => controller.abort(parent?.reason)
   if (parent?.aborted) onParent()

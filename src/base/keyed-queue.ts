@@ -52,7 +52,8 @@ export function keyedQueue<K>(options: KeyedQueueOptions<K>): KeyedQueue<K> {
     }
     settle()
   }
-  const idle = () => (running.size === 0 && (waiting.size === 0 || closed) ? Promise.resolve() : new Promise<void>((resolve) => idleWaiters.push(resolve)))
+  const idle = () =>
+    running.size === 0 && (waiting.size === 0 || closed) ? Promise.resolve() : new Promise<void>((resolve) => idleWaiters.push(resolve))
 
   return {
     nudge(key) {

@@ -3,7 +3,7 @@
 // after a reconnect the agent says hello again, gets the whole desired set, and sends every observation not yet acknowledged.
 import { z } from 'zod'
 import { InstanceId, NodeId, OrgId } from './ids.ts'
-import { Attempt, CheckStanding, CloudInitStatus, Exit, HealthWord, LastError, Phase, PHASE_KINDS, type PhaseKind } from './phase.ts'
+import { Attempt, CheckStanding, CloudInitStatus, Exit, HealthWord, LastError, PHASE_KINDS, Phase, type PhaseKind } from './phase.ts'
 import { InstanceSpec, RecoveryMode, Runtime } from './spec.ts'
 
 export const PROTOCOL_VERSION = 1
@@ -27,7 +27,13 @@ export const Desired = z.object({
 })
 export type Desired = z.infer<typeof Desired>
 
-export const Address = z.object({ name: z.string(), protocol: z.enum(['tcp', 'udp']), internal: z.number(), host: z.string(), port: z.number() })
+export const Address = z.object({
+  name: z.string(),
+  protocol: z.enum(['tcp', 'udp']),
+  internal: z.number(),
+  host: z.string(),
+  port: z.number(),
+})
 export type Address = z.infer<typeof Address>
 
 /** One step through the state machine, numbered per instance by the agent; control stores each exactly once, in order. */
@@ -107,7 +113,14 @@ export const AgentRequest = z.discriminatedUnion('op', [
     sinceMs: z.number().nullable(),
     previous: z.boolean(),
   }),
-  z.object({ op: z.literal('exec'), instanceId: InstanceId, command: z.array(z.string()), stdin: z.string().nullable(), timeoutMs: z.number(), user: z.string().nullable() }),
+  z.object({
+    op: z.literal('exec'),
+    instanceId: InstanceId,
+    command: z.array(z.string()),
+    stdin: z.string().nullable(),
+    timeoutMs: z.number(),
+    user: z.string().nullable(),
+  }),
   z.object({ op: z.literal('stats'), instanceId: InstanceId }),
 ])
 export type AgentRequest = z.infer<typeof AgentRequest>
@@ -134,7 +147,15 @@ export type Stats = z.infer<typeof Stats>
 const WireFailure = LastError.omit({ atMs: true })
 
 export const FromAgent = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('hello'), protocol: z.number(), nodeId: NodeId, bootId: z.string(), facts: NodeFacts, usage: NodeUsage, instances: z.array(z.object({ id: InstanceId, generation: z.number() })) }),
+  z.object({
+    type: z.literal('hello'),
+    protocol: z.number(),
+    nodeId: NodeId,
+    bootId: z.string(),
+    facts: NodeFacts,
+    usage: NodeUsage,
+    instances: z.array(z.object({ id: InstanceId, generation: z.number() })),
+  }),
   z.object({ type: z.literal('observed'), items: z.array(Observed) }),
   z.object({ type: z.literal('heartbeat'), usage: NodeUsage, facts: NodeFacts.nullable() }),
   z.object({ type: z.literal('chunk'), requestId: z.string(), chunk: ReplyChunk }),
@@ -161,4 +182,3 @@ export const FromControl = z.discriminatedUnion('type', [
   z.object({ type: z.literal('cancel'), requestId: z.string() }),
 ])
 export type FromControl = z.infer<typeof FromControl>
-

@@ -29,7 +29,8 @@ const MetadataValue = z
   .refine((text) => bytes(text) <= METADATA_VALUE_BYTES_MAX, 'a metadata value is at most 4096 bytes')
   .refine(noNul, 'must not contain a NUL byte')
 
-const metadataSize = (map: Readonly<Record<string, string | null>>) => Object.entries(map).reduce((sum, [key, value]) => sum + bytes(key) + bytes(value ?? ''), 0)
+const metadataSize = (map: Readonly<Record<string, string | null>>) =>
+  Object.entries(map).reduce((sum, [key, value]) => sum + bytes(key) + bytes(value ?? ''), 0)
 
 export const Labels = z.record(LabelKey, LabelValue).refine((map) => Object.keys(map).length <= LABELS_MAX, `at most ${LABELS_MAX} labels`)
 export type Labels = z.infer<typeof Labels>

@@ -72,7 +72,7 @@ export const Phase = z.discriminatedUnion('kind', [
   phase('running', common),
   phase('degraded', common),
   phase('paused', common),
-  phase('stopping', { ...common, then: z.enum(['stopped', 'deleted', 'restart']) }),
+  phase('stopping', { ...common, towards: z.enum(['stopped', 'deleted', 'restart']) }),
   phase('stopped', { ...common, exit: Exit.nullable() }),
   phase('recovering', retrying),
   phase('crash_looping', retrying),

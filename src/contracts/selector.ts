@@ -39,7 +39,8 @@ class Cursor {
 export function parseSelector(text: string): Result<Selector, Failure> {
   const cursor = new Cursor(text)
   const terms: SelectorTerm[] = []
-  const bad = (what: string, position = cursor.at) => err(failure('invalid_selector', `At position ${position}: ${what}.`, { field: 'selector', position }))
+  const bad = (what: string, position = cursor.at) =>
+    err(failure('invalid_selector', `At position ${position}: ${what}.`, { field: 'selector', position }))
   cursor.skip()
   if (cursor.at === text.length) return ok([])
   for (;;) {
@@ -85,17 +86,18 @@ function parseTerm(cursor: Cursor): SelectorTerm | string {
 
 /** The same meaning as the database query; used where there is no database. */
 export function matches(selector: Selector, labels: Readonly<Record<string, string>>): boolean {
-  return selector.every((term) => {
-    const value = Object.hasOwn(labels, term.key) ? labels[term.key] : undefined
-    switch (term.op) {
-      case 'in':
-        return value !== undefined && term.values.includes(value)
-      case 'notin':
-        return value === undefined || !term.values.includes(value)
-      case 'exists':
-        return value !== undefined
-      case 'absent':
-        return value === undefined
-    }
-  })
+  return selector.every((term) => holds(term, Object.hasOwn(labels, term.key) ? labels[term.key] : undefined))
+}
+
+function holds(term: SelectorTerm, value: string | undefined): boolean {
+  switch (term.op) {
+    case 'in':
+      return value !== undefined && term.values.includes(value)
+    case 'notin':
+      return value === undefined || !term.values.includes(value)
+    case 'exists':
+      return value !== undefined
+    case 'absent':
+      return value === undefined
+  }
 }

@@ -1,9 +1,10 @@
 // From the user's input to the compiled spec: defaults, base units, and the rules between fields.
+
+import type { z } from 'zod'
 import { err, ok, type Result } from '../base/result.ts'
 import { type Failure, failure } from './errors.ts'
 import { type Check, type HealthCheckInput, type InstanceInput, type InstanceSpec, USER_DATA_BYTES_MAX } from './spec.ts'
 import { MEMORY_BYTES_DEFAULT } from './units.ts'
-import type { z } from 'zod'
 
 type Parsed = z.output<typeof InstanceInput>
 type Ports = InstanceSpec['ports']
@@ -22,11 +23,20 @@ export function compileSpec(input: Parsed): Result<InstanceSpec, Failure> {
   const refused = refusePorts(input, ports) ?? refuseRuntime(input)
   if (refused) return refused
   if (input.user_data !== undefined && Buffer.byteLength(input.user_data) > USER_DATA_BYTES_MAX)
-    return err(failure('invalid_user_data', `user_data: ${Buffer.byteLength(input.user_data)} bytes; the limit is ${USER_DATA_BYTES_MAX}.`, { field: 'user_data', limit: USER_DATA_BYTES_MAX }))
+    return err(
+      failure('invalid_user_data', `user_data: ${Buffer.byteLength(input.user_data)} bytes; the limit is ${USER_DATA_BYTES_MAX}.`, {
+        field: 'user_data',
+        limit: USER_DATA_BYTES_MAX,
+      }),
+    )
   const health: Check[] = []
   for (const [index, check] of input.health.entries()) {
     const port = check.type === 'exec' ? 0 : resolvePort(check.port, ports)
-    if (port === undefined) return bad(`health.${index}.port`, `no port ${check.type === 'exec' ? '' : JSON.stringify(check.port)} among the ports of the instance; add it to ports`)
+    if (port === undefined)
+      return bad(
+        `health.${index}.port`,
+        `no port ${check.type === 'exec' ? '' : JSON.stringify(check.port)} among the ports of the instance; add it to ports`,
+      )
     if (check.timeout > check.interval) return bad(`health.${index}.timeout`, 'must not be longer than the interval')
     health.push(compileCheck(check, port))
   }
@@ -65,8 +75,12 @@ function refusePorts(input: Parsed, ports: Ports): Result<never, Failure> | unde
   if (new Set(hosts).size < hosts.length) return bad('ports', 'two ports have the same host port')
   const moved = ports.find((port) => port.host !== port.internal && port.internal !== 0)
   if (input.runtime === 'process' && moved)
-    return bad('ports', `a process listens on the node itself, so host ${moved.host} cannot lead to internal ${moved.internal}; give one number, or internal 0 to have it chosen and passed in PORT`)
-  if (input.runtime !== 'process' && ports.some((port) => port.internal === 0)) return bad('ports', 'internal 0 (chosen per replica) is for the process runtime; give the port the workload listens on')
+    return bad(
+      'ports',
+      `a process listens on the node itself, so host ${moved.host} cannot lead to internal ${moved.internal}; give one number, or internal 0 to have it chosen and passed in PORT`,
+    )
+  if (input.runtime !== 'process' && ports.some((port) => port.internal === 0))
+    return bad('ports', 'internal 0 (chosen per replica) is for the process runtime; give the port the workload listens on')
   return undefined
 }
 
@@ -74,7 +88,8 @@ function refuseRuntime(input: Parsed): Result<never, Failure> | undefined {
   if (input.runtime === 'process') {
     if (input.command.length === 0 || input.command[0] === '') return bad('command', 'the process runtime needs a command')
     if (input.image !== undefined) return bad('image', 'the process runtime runs no image; use the docker runtime')
-    if (input.user_data !== undefined || input.ssh_authorized_keys.length > 0) return bad('user_data', 'the process runtime has no machine of its own to initialise; use docker or qemu')
+    if (input.user_data !== undefined || input.ssh_authorized_keys.length > 0)
+      return bad('user_data', 'the process runtime has no machine of its own to initialise; use docker or qemu')
     if (input.mounts.length > 0) return bad('mounts', 'the process runtime shares the file system of the node; mounts need docker or qemu')
     return undefined
   }

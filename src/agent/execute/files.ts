@@ -57,7 +57,7 @@ export function openInstanceFiles(stateDir: string, log: Logger): InstanceFiles 
             if (line.success) lines.push(line.data)
           }
           const last = lines.at(-1)
-          if (last) found.push({ last, transitions: lines.map((line) => line.transition).filter((transition) => transition !== null) })
+          if (last) found.push({ last, transitions: lines.flatMap((line) => line.transitions) })
           else log.error('instance directory without a readable journal', { instance_id: id.data })
         }
         return ok(found)

@@ -43,7 +43,8 @@ export function createPorts(): Ports {
           continue
         }
         const inUse = failure('port_in_use', `Port ${wanted.host} of the node is already in use.`, { port: wanted.host })
-        if (!free(id, wanted.host)) return err(failure('port_in_use', `Port ${wanted.host} belongs to instance ${taken.get(wanted.host)}.`, { port: wanted.host }))
+        if (!free(id, wanted.host))
+          return err(failure('port_in_use', `Port ${wanted.host} belongs to instance ${taken.get(wanted.host)}.`, { port: wanted.host }))
         // UDP is not probed: two listeners may share a port there, and nothing refuses them.
         if (wanted.protocol === 'tcp') {
           const bound = await bind(wanted.host)

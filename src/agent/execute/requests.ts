@@ -26,7 +26,12 @@ export interface RequestDeps {
   record(id: InstanceId): InstanceRecord | undefined
 }
 
-export async function answer(deps: RequestDeps, request: AgentRequest, emit: (chunk: ReplyChunk) => void, signal: AbortSignal): Promise<Answer> {
+export async function answer(
+  deps: RequestDeps,
+  request: AgentRequest,
+  emit: (chunk: ReplyChunk) => void,
+  signal: AbortSignal,
+): Promise<Answer> {
   const record = deps.record(request.instanceId)
   if (!record) return { ...NOTHING, error: failure('not_found', 'This node does not have the instance.') }
   const { runtime } = record.desired.spec
@@ -34,20 +39,30 @@ export async function answer(deps: RequestDeps, request: AgentRequest, emit: (ch
   if (!driver) return { ...NOTHING, error: failure('runtime_unavailable', `This node has no ${runtime} runtime.`) }
   const refused = refuse(record, driver, request)
   if (refused) return { ...NOTHING, error: refused }
-  const target = { id: record.desired.id, incarnation: record.incarnation - (request.op === 'logs' && request.previous ? 1 : 0), nonce: request.op === 'logs' && request.previous ? '' : record.nonce }
+  const target = {
+    id: record.desired.id,
+    incarnation: record.incarnation - (request.op === 'logs' && request.previous ? 1 : 0),
+    nonce: request.op === 'logs' && request.previous ? '' : record.nonce,
+  }
   const send = (chunk: LogChunk) => emit({ stream: chunk.stream, data: Buffer.from(chunk.data).toString('base64'), atMs: chunk.atMs })
   switch (request.op) {
     case 'logs': {
-      const ended = await caught(() => driver.logs(target, { follow: request.follow, tailLines: request.tailLines, sinceMs: request.sinceMs }, send, signal))
+      const ended = await caught(() =>
+        driver.logs(target, { follow: request.follow, tailLines: request.tailLines, sinceMs: request.sinceMs }, send, signal),
+      )
       return ended.ok ? { ...NOTHING, lostBytes: ended.value.lostBytes } : { ...NOTHING, error: ended.error }
     }
     case 'exec': {
       const stdin = request.stdin === null ? null : Buffer.from(request.stdin, 'base64')
-      const code = await caught(() => driver.exec(target, { command: request.command, stdin, timeoutMs: request.timeoutMs, user: request.user }, send, signal))
+      const code = await caught(() =>
+        driver.exec(target, { command: request.command, stdin, timeoutMs: request.timeoutMs, user: request.user }, send, signal),
+      )
       return code.ok ? { ...NOTHING, exitCode: code.value } : { ...NOTHING, error: code.error }
     }
     case 'stats': {
-      const stats = await guard(deps.clock, deps.limits.statsDeadlineMs, 'runtime_unreachable', signal, (inner) => driver.stats(target, inner))
+      const stats = await guard(deps.clock, deps.limits.statsDeadlineMs, 'runtime_unreachable', signal, (inner) =>
+        driver.stats(target, inner),
+      )
       return stats.ok ? { ...NOTHING, stats: stats.value } : { ...NOTHING, error: stats.error }
     }
     default:
@@ -68,7 +83,9 @@ function refuse(record: InstanceRecord, driver: Driver, request: AgentRequest): 
   const living = kind === 'running' || kind === 'degraded' || kind === 'paused'
   if (request.op === 'logs') {
     const wanted = record.incarnation - (request.previous ? 1 : 0)
-    return wanted >= 1 ? undefined : failure('not_found', request.previous ? 'There is no previous incarnation.' : 'It was never started, so there are no logs.')
+    return wanted >= 1
+      ? undefined
+      : failure('not_found', request.previous ? 'There is no previous incarnation.' : 'It was never started, so there are no logs.')
   }
   if (request.op === 'exec' && !driver.can.exec) return failure('unsupported', `The ${driver.runtime} runtime cannot run commands inside.`)
   if (request.op === 'stats' && !driver.can.stats) return failure('unsupported', `The ${driver.runtime} runtime has no figures.`)

@@ -1,12 +1,10 @@
 // What the agent holds in memory for one instance, and the views others get of it.
-import type { Observed, Transition } from '../../contracts/agent-protocol.ts'
-import type { Desired } from '../../contracts/agent-protocol.ts'
+import type { Desired, Observed, Transition } from '../../contracts/agent-protocol.ts'
 import type { Failure } from '../../contracts/errors.ts'
-import type { CheckStanding } from '../../contracts/phase.ts'
-import type { PhaseKind } from '../../contracts/phase.ts'
-import type { Sight } from '../observe/look.ts'
+import type { CheckStanding, PhaseKind } from '../../contracts/phase.ts'
 import type { Facts, Outcome, SeenFact, Verdict } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
+import type { Sight } from '../observe/look.ts'
 
 export interface Entry {
   record: InstanceRecord
@@ -58,11 +56,30 @@ export function newEntry(record: InstanceRecord, outbox: readonly Transition[]):
 
 export function seenFact(sight: Sight): SeenFact {
   if (sight.kind === 'unknown') return { kind: 'unknown' }
-  return { kind: 'known', objects: sight.objects.map(({ incarnation, nonce, state, exit, matches, startedAtMs }) => ({ incarnation, nonce, state, exit, matches, startedAtMs })) }
+  return {
+    kind: 'known',
+    objects: sight.objects.map(({ incarnation, nonce, state, exit, matches, startedAtMs }) => ({
+      incarnation,
+      nonce,
+      state,
+      exit,
+      matches,
+      startedAtMs,
+    })),
+  }
 }
 
 /** States in which memory is held. A quarantined instance keeps its place: its trial start must not be refused. */
-const HOLDING: ReadonlySet<PhaseKind> = new Set(['starting', 'running', 'degraded', 'paused', 'stopping', 'recovering', 'crash_looping', 'quarantined'])
+const HOLDING: ReadonlySet<PhaseKind> = new Set([
+  'starting',
+  'running',
+  'degraded',
+  'paused',
+  'stopping',
+  'recovering',
+  'crash_looping',
+  'quarantined',
+])
 export const holdsReservation = (record: InstanceRecord): boolean => HOLDING.has(record.phase.kind)
 
 const LIVING: ReadonlySet<PhaseKind> = new Set(['running', 'degraded'])
@@ -94,4 +111,12 @@ export function observedOf(entry: Entry): Observed {
   }
 }
 
-export const factsFor = (entry: Entry, rest: Omit<Facts, 'seen' | 'verdict' | 'outcome'>): Facts => ({ ...rest, seen: seenFact(entry.sight), verdict: entry.verdict, outcome: entry.outcome })
+type Given = Omit<Facts, 'seen' | 'verdict' | 'outcome'> & { readonly gated: boolean }
+
+/** Whether checks gate it follows from the spec, not from a measurement: an adopted start is not verified before its first check. */
+export const factsFor = (entry: Entry, { gated, ...rest }: Given): Facts => ({
+  ...rest,
+  seen: seenFact(entry.sight),
+  verdict: { ...entry.verdict, gated },
+  outcome: entry.outcome,
+})

@@ -1,8 +1,8 @@
 // Gauges read from the map of instances at each scrape; never a label with an id.
 import type { Clock } from '../../base/clock.ts'
+import type { Semaphore } from '../../base/semaphore.ts'
 import type { Meter } from '../../contracts/metrics.ts'
 import type { PhaseKind } from '../../contracts/phase.ts'
-import type { Semaphore } from '../../base/semaphore.ts'
 import type { Entry } from './entry.ts'
 import { orphanReason } from './narrate.ts'
 
@@ -33,7 +33,9 @@ export function registerGauges(meter: Meter, entries: ReadonlyMap<unknown, Entry
     }
     return [...counts.values()]
   })
-  meter.gauge('reliability_healthy_vms_total', () => [{ value: all().filter((entry) => entry.record.phase.kind === 'running' && entry.verdict.health !== 'unhealthy').length }])
+  meter.gauge('reliability_healthy_vms_total', () => [
+    { value: all().filter((entry) => entry.record.phase.kind === 'running' && entry.verdict.health !== 'unhealthy').length },
+  ])
   meter.gauge('reliability_unhealthy_vms_total', () => [{ value: all().filter((entry) => orphanedSinceMs(entry) !== null).length }])
   meter.gauge('vm_orphans', () =>
     tally(

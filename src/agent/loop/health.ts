@@ -1,10 +1,11 @@
 // Keeps the checks of living instances running and their standings in the entries. The prober measures, reconcile/health folds;
 // this only carries results to the entry they belong to. A result of an older incarnation is dropped.
-import type { Meter } from '../../contracts/metrics.ts'
+
 import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
-import type { InstanceId } from '../../contracts/ids.ts'
 import type { Address } from '../../contracts/agent-protocol.ts'
+import type { InstanceId } from '../../contracts/ids.ts'
+import type { Meter } from '../../contracts/metrics.ts'
 import type { CheckStanding } from '../../contracts/phase.ts'
 import type { InstanceSpec } from '../../contracts/spec.ts'
 import type { Verdict } from '../model/plan.ts'
@@ -16,7 +17,14 @@ export interface HealthUpdate {
   readonly incarnation: number
   readonly standings: readonly CheckStanding[]
   readonly verdict: Verdict
-  readonly result: { readonly name: string; readonly ok: boolean; readonly detail: string; readonly reason: string; readonly durationMs: number; readonly failuresInRow: number }
+  readonly result: {
+    readonly name: string
+    readonly ok: boolean
+    readonly detail: string
+    readonly reason: string
+    readonly durationMs: number
+    readonly failuresInRow: number
+  }
 }
 
 export interface Subject {
@@ -69,8 +77,15 @@ export function createHealthKeeper(deps: HealthDeps): HealthKeeper {
       if (watched.get(id) === key) return
       watched.set(id, key)
       entry.standings = []
-      entry.verdict = { ...NO_VERDICT, gated: isGated(spec) }
-      deps.watch({ id, incarnation: record.incarnation, nonce: record.nonce, spec, addresses: current.addresses, startedAtMs: record.startedAtMs ?? deps.clock.wallMs() })
+      entry.verdict = NO_VERDICT
+      deps.watch({
+        id,
+        incarnation: record.incarnation,
+        nonce: record.nonce,
+        spec,
+        addresses: current.addresses,
+        startedAtMs: record.startedAtMs ?? deps.clock.wallMs(),
+      })
     },
     update({ id, incarnation, standings, verdict, result }) {
       const entry = deps.entry(id)
@@ -81,9 +96,20 @@ export function createHealthKeeper(deps: HealthDeps): HealthKeeper {
       if (!result.ok) {
         deps.meter.count('vm_health_check_failures_total', { runtime })
         deps.meter.count('vm_health_check_failures_by_reason_total', { runtime, reason: result.reason })
-        deps.log.warn('vm health check failed', { vm_id: id, instance_id: id, check: result.name, failure_count: result.failuresInRow, reason: result.reason, error: result.detail, duration_ms: Math.round(result.durationMs) })
+        deps.log.warn('vm health check failed', {
+          vm_id: id,
+          instance_id: id,
+          check: result.name,
+          failure_count: result.failuresInRow,
+          reason: result.reason,
+          error: result.detail,
+          duration_ms: Math.round(result.durationMs),
+        })
       }
-      const news = verdict.health !== entry.verdict.health || verdict.startFailed !== entry.verdict.startFailed || flags(standings) !== flags(entry.standings)
+      const news =
+        verdict.health !== entry.verdict.health ||
+        verdict.startFailed !== entry.verdict.startFailed ||
+        flags(standings) !== flags(entry.standings)
       entry.standings = standings
       entry.verdict = verdict
       if (!news) return

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest'
 import { ManualClock, seededRandom } from '../../../tests/support/manual-clock.ts'
-import { semaphore } from '../../base/semaphore.ts'
 import { err, OK, type Result } from '../../base/result.ts'
+import { semaphore } from '../../base/semaphore.ts'
 import type { Desired } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import { InstanceId, OrgId } from '../../contracts/ids.ts'
@@ -9,7 +9,7 @@ import type { Meter } from '../../contracts/metrics.ts'
 import { InstanceInput } from '../../contracts/spec.ts'
 import { compileSpec } from '../../contracts/spec-compile.ts'
 import { createFakeDriver } from '../drivers/fake/fake-driver.ts'
-import { execute, type ExecuteDeps } from '../execute/execute.ts'
+import { type ExecuteDeps, execute } from '../execute/execute.ts'
 import { createLedger } from '../execute/ledger.ts'
 import { LIMITS } from '../limits.ts'
 import type { JournalLine } from '../model/record.ts'
@@ -49,7 +49,11 @@ interface Lines {
   refuse: Failure | null
 }
 
-function agent(world = createFakeDriver({ clock: new ManualClock() }), clock = new ManualClock(), kept: Map<InstanceId, Lines> = new Map()) {
+function agent(
+  world = createFakeDriver({ clock: new ManualClock() }),
+  clock = new ManualClock(),
+  kept: Map<InstanceId, Lines> = new Map(),
+) {
   const { driver, control } = world
   const logs: { level: string; msg: string }[] = []
   const say = (level: string) => (msg: string) => void logs.push({ level, msg })
@@ -93,6 +97,7 @@ function agent(world = createFakeDriver({ clock: new ManualClock() }), clock = n
       cooldownMs: 300_000,
       allowDataLoss: false,
     }),
+    gated: () => false,
     changed() {},
     adoptReservation: (record) => ledger.adopt(record.desired.id, record.desired.spec),
     releaseReservation: (id) => ledger.release(id),
@@ -113,7 +118,18 @@ function agent(world = createFakeDriver({ clock: new ManualClock() }), clock = n
     status: (_runtime) => driver.status(new AbortController().signal),
     statusChanged() {},
   })
-  return { clock, driver, control, instances, scanner, logs, kept, ledger, entry: () => instances.entries.get(ID), kind: () => instances.entries.get(ID)?.record.phase.kind }
+  return {
+    clock,
+    driver,
+    control,
+    instances,
+    scanner,
+    logs,
+    kept,
+    ledger,
+    entry: () => instances.entries.get(ID),
+    kind: () => instances.entries.get(ID)?.record.phase.kind,
+  }
 }
 
 test('a wish becomes a running, verified instance; its transitions are numbered without gaps', async () => {
@@ -194,7 +210,8 @@ test('HEAL-12 a second agent on the same journal and runtime adopts: nothing is 
   const lines = first.kept.get(ID)?.lines ?? []
   const last = lines.at(-1)
   if (!last) throw new Error('nothing was journalled')
-  const adoptInto = (next: ReturnType<typeof agent>) => next.instances.adopt([{ last, transitions: lines.map((line) => line.transition).filter((item) => item !== null) }])
+  const adoptInto = (next: ReturnType<typeof agent>) =>
+    next.instances.adopt([{ last, transitions: lines.flatMap((line) => line.transitions) }])
   const second = agent({ driver: first.control.reopen(), control: first.control }, first.clock, first.kept)
   adoptInto(second)
   await second.scanner.scan('fake')
@@ -288,7 +305,9 @@ test('shutdown stops every workload without touching what is wished', async () =
 
 test('SEE-6 a converged fleet is quiet: ten scans of 100 instances log nothing above debug', async () => {
   const one = agent()
-  one.instances.setDesired(Array.from({ length: 100 }, (_, index) => desired({}, InstanceId.parse(`inst_${String(index).padStart(20, '0')}`))))
+  one.instances.setDesired(
+    Array.from({ length: 100 }, (_, index) => desired({}, InstanceId.parse(`inst_${String(index).padStart(20, '0')}`))),
+  )
   await one.clock.advance(20_000)
   one.logs.length = 0
   for (let round = 0; round < 10; round += 1) {

@@ -16,7 +16,7 @@ import type { Meter } from '../../contracts/metrics.ts'
 import type { Runtime } from '../../contracts/spec.ts'
 import type { Done } from '../execute/execute.ts'
 import type { LIMITS } from '../limits.ts'
-import type { Action, RecoveryPolicy, Step } from '../model/plan.ts'
+import type { Action, Note, RecoveryPolicy, Step } from '../model/plan.ts'
 import { type InstanceRecord, type JournalLine, newRecord } from '../model/record.ts'
 import type { Sight } from '../observe/look.ts'
 import { plan } from '../reconcile/plan.ts'
@@ -36,6 +36,8 @@ export interface InstancesDeps {
   /** Removes the directory of a deleted instance. */
   removeFiles(id: InstanceId): Promise<Result<void, Failure>>
   policyFor(record: InstanceRecord): RecoveryPolicy
+  /** Its checks must pass before a start counts as verified. */
+  gated(record: InstanceRecord): boolean
   /** Told after each journalled change and each change of health; must not throw. */
   changed(entry: Entry): void
   adoptReservation(record: InstanceRecord): void
@@ -58,6 +60,13 @@ export interface Instances {
   close(): Promise<void>
 }
 
+/** Steps taken but not yet on disk. */
+interface Draft {
+  readonly record: InstanceRecord
+  readonly transitions: readonly Transition[]
+  readonly notes: readonly { readonly note: Note; readonly record: InstanceRecord }[]
+}
+
 export function createInstances(deps: InstancesDeps): Instances {
   const entries = new Map<InstanceId, Entry>()
   let shuttingDown = false
@@ -65,7 +74,10 @@ export function createInstances(deps: InstancesDeps): Instances {
   const queue = keyedQueue<InstanceId>({
     run: (id) => run(id),
     onError: (id, error) => {
-      deps.log.error('reconcile failed', { instance_id: id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+      deps.log.error('reconcile failed', {
+        instance_id: id,
+        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      })
       // A bug in one step must not leave the instance unattended; it is asked again, slowly.
       const entry = entries.get(id)
       if (entry && !closing.signal.aborted) wake(entry, deps.clock.wallMs() + deps.limits.diskRetryMs)
@@ -75,77 +87,116 @@ export function createInstances(deps: InstancesDeps): Instances {
 
   const wake = (entry: Entry, atMs: number | null) => {
     entry.cancelWake()
-    entry.cancelWake = atMs === null ? () => {} : deps.clock.after(Math.max(1, atMs - deps.clock.wallMs()), () => queue.nudge(entry.record.desired.id))
+    entry.cancelWake =
+      atMs === null ? () => {} : deps.clock.after(Math.max(1, atMs - deps.clock.wallMs()), () => queue.nudge(entry.record.desired.id))
   }
 
   async function run(id: InstanceId): Promise<void> {
     const entry = entries.get(id)
     if (!entry) return
+    let draft = draftOf(entry)
     for (let steps = 0; steps < deps.limits.stepsPerRunMax; steps += 1) {
       if (closing.signal.aborted) return
       if (entry.record.phase.kind === 'deleted' && entry.deletionStored) return finish(entry)
-      const merged = mergeWish(entry)
+      draft = mergeWish(entry, draft)
       if (entry.look) {
         entry.look = false
         entry.epoch += 1
         entry.sight = await deps.look(id, entry.record.desired.spec.runtime, closing.signal)
       }
-      const next = plan(merged, facts(entry))
+      const next = plan(draft.record, facts(entry, draft.record))
       entry.outcome = null
-      const moved = next.record.phase !== entry.record.phase
-      if (next.record !== entry.record && !(await commit(entry, next))) return wake(entry, deps.clock.wallMs() + deps.limits.diskRetryMs)
-      if (next.action) {
-        await act(entry, next.action)
-        continue
-      }
+      const moved = next.record.phase !== draft.record.phase
+      draft = advance(draft, next)
       // A step that says when to be asked again has said its last word until then.
       const waits = next.wakeAtMs !== null && next.wakeAtMs > deps.clock.wallMs()
-      if ((!moved || waits) && !entry.look && !newer(entry)) return wake(entry, next.wakeAtMs)
+      const quiet = (!moved || waits) && !entry.look && !newer(entry)
+      if (!next.action && !quiet) continue
+      // Moves without an effect between them are one journal line: a restart costs two writes before its start, not four.
+      if (!(await commit(entry, draft))) return wake(entry, deps.clock.wallMs() + deps.limits.diskRetryMs)
+      if (!next.action) return wake(entry, next.wakeAtMs)
+      await act(entry, next.action)
+      draft = draftOf(entry)
     }
+    await commit(entry, draft)
     queue.nudge(id)
   }
 
   const newer = (entry: Entry) => entry.wish !== null && entry.wish.generation > entry.record.desired.generation
 
-  /** The record with the newest wish; it becomes the entry's own only when journalled. */
-  function mergeWish(entry: Entry): InstanceRecord {
+  const draftOf = (entry: Entry): Draft => ({ record: entry.record, transitions: [], notes: [] })
+
+  /** The newest wish joins the draft; it becomes the entry's own only when journalled. */
+  function mergeWish(entry: Entry, draft: Draft): Draft {
     const { wish } = entry
-    if (!wish || wish.generation <= entry.record.desired.generation) return entry.record
-    return { ...entry.record, desired: wish }
+    if (!wish || wish.generation <= draft.record.desired.generation) return draft
+    return { ...draft, record: { ...draft.record, desired: wish } }
   }
 
-  const facts = (entry: Entry) =>
+  function advance(draft: Draft, next: Step): Draft {
+    const notes = [...draft.notes, ...next.notes.map((note) => ({ note, record: next.record }))]
+    const before = draft.record
+    if (next.record.phase === before.phase) return { ...draft, record: next.record, notes }
+    const record: InstanceRecord = { ...next.record, seq: before.seq + 1 }
+    const exit = 'exit' in record.phase ? record.phase.exit : record.lastExit
+    const transition: Transition = {
+      seq: record.seq,
+      atMs: deps.clock.wallMs(),
+      from: before.phase.kind,
+      to: record.phase,
+      incarnation: record.incarnation,
+      exit,
+    }
+    deps.log.debug('state changed', {
+      instance_id: record.desired.id,
+      from: before.phase.kind,
+      to: record.phase.kind,
+      reason: record.phase.reason,
+      because: next.because,
+    })
+    return { record, transitions: [...draft.transitions, transition], notes }
+  }
+
+  const facts = (entry: Entry, record: InstanceRecord) =>
     factsFor(entry, {
       nowMs: deps.clock.wallMs(),
-      policy: deps.policyFor(entry.record),
+      gated: deps.gated(record),
+      policy: deps.policyFor(record),
       fraction: deps.random.fraction(),
       freshNonce: deps.random.text(20),
       shutdown: shuttingDown,
     })
 
-  async function commit(entry: Entry, next: Step): Promise<boolean> {
-    const before = entry.record
-    const moved = next.record.phase !== before.phase
-    const record: InstanceRecord = moved ? { ...next.record, seq: before.seq + 1 } : next.record
-    const transition: Transition | null = moved
-      ? { seq: record.seq, atMs: deps.clock.wallMs(), from: before.phase.kind, to: record.phase, incarnation: record.incarnation, exit: 'exit' in record.phase ? record.phase.exit : record.lastExit }
-      : null
-    const written = await deps.journal(record.desired.id, { record, transition })
+  /** False when the disk refused: then nothing of the draft has happened. */
+  async function commit(entry: Entry, draft: Draft): Promise<boolean> {
+    const { record, transitions } = draft
+    if (record === entry.record) return true
+    const written = await deps.journal(record.desired.id, { record, transitions: [...transitions] })
     if (!written.ok) {
-      if (entry.trouble?.code !== written.error.code) deps.log.error('instance journal refused', { instance_id: record.desired.id, error_code: written.error.code, error: written.error.detail })
+      if (entry.trouble?.code !== written.error.code)
+        deps.log.error('instance journal refused', {
+          instance_id: record.desired.id,
+          error_code: written.error.code,
+          error: written.error.detail,
+        })
       entry.trouble = written.error
       deps.changed(entry)
       return false
     }
     entry.trouble = null
     entry.record = record
-    if (transition) entry.outbox = [...entry.outbox, transition].slice(-deps.limits.outboxMax)
+    entry.outbox = [...entry.outbox, ...transitions].slice(-deps.limits.outboxMax)
     const detectionMs = entry.eventAtMs === null ? null : deps.clock.elapsedMs() - entry.eventAtMs
     entry.eventAtMs = null
-    const voice = { log: deps.log, meter: deps.meter, maxRetries: deps.policyFor(record).maxRetries, nowMs: deps.clock.wallMs(), detectionMs }
-    for (const note of next.notes) narrate(note, record, voice)
-    if (moved) deps.log.debug('state changed', { instance_id: record.desired.id, from: before.phase.kind, to: record.phase.kind, reason: record.phase.reason, because: next.because })
-    if (moved && !holdsReservation(record) && record.phase.kind !== 'preparing') deps.releaseReservation(record.desired.id)
+    const voice = {
+      log: deps.log,
+      meter: deps.meter,
+      maxRetries: deps.policyFor(record).maxRetries,
+      nowMs: deps.clock.wallMs(),
+      detectionMs,
+    }
+    for (const { note, record: at } of draft.notes) narrate(note, at, voice)
+    if (!holdsReservation(record) && record.phase.kind !== 'preparing') deps.releaseReservation(record.desired.id)
     deps.changed(entry)
     return true
   }
@@ -160,7 +211,14 @@ export function createInstances(deps: InstancesDeps): Instances {
       if (result.ok) {
         entry.outcome = { action: action.kind, ok: true, ...(result.value.hostPorts && { hostPorts: result.value.hostPorts }) }
         const { seen } = result.value
-        if (seen) entry.sight = { kind: 'known', objects: [...(entry.sight.kind === 'known' ? entry.sight.objects.filter((object) => object.incarnation !== seen.incarnation) : []), seen] }
+        if (seen)
+          entry.sight = {
+            kind: 'known',
+            objects: [
+              ...(entry.sight.kind === 'known' ? entry.sight.objects.filter((object) => object.incarnation !== seen.incarnation) : []),
+              seen,
+            ],
+          }
         else if (action.kind !== 'prepare') entry.look = true
       } else {
         entry.outcome = { action: action.kind, ok: false, failure: result.error }
@@ -186,7 +244,9 @@ export function createInstances(deps: InstancesDeps): Instances {
 
   /** A start that the newer wish contradicts is aborted; everything else is let finish. */
   const contradicts = (entry: Entry, wish: Desired) =>
-    entry.actionUnderWay !== null && entry.actionUnderWay !== 'other' && (wish.want === 'stopped' || wish.want === 'deleted' || wish.restartSeq > entry.record.acted.restartSeq)
+    entry.actionUnderWay !== null &&
+    entry.actionUnderWay !== 'other' &&
+    (wish.want === 'stopped' || wish.want === 'deleted' || wish.restartSeq > entry.record.acted.restartSeq)
 
   return {
     entries,
@@ -243,7 +303,8 @@ export function createInstances(deps: InstancesDeps): Instances {
         entry.abort?.abort(new Error('the node is shutting down'))
         queue.nudge(id)
       }
-      const resting = () => [...entries.values()].every((entry) => entry.record.phase.kind === 'stopped' || entry.record.phase.kind === 'deleted')
+      const resting = () =>
+        [...entries.values()].every((entry) => entry.record.phase.kind === 'stopped' || entry.record.phase.kind === 'deleted')
       while (!resting()) await deps.clock.sleep(20, signal)
     },
     async close() {

@@ -37,23 +37,38 @@ export function narrate(note: Note, record: InstanceRecord, voice: Voice): void 
     }
     case 'attempting':
       meter.count('vm_recovery_attempts_total', { reason: orphanReason(note.reason) })
-      return log.info('attempting vm recovery', { ...ids, attempt: note.attempt, reason: orphanReason(note.reason) })
+      log.info('attempting vm recovery', { ...ids, attempt: note.attempt, reason: orphanReason(note.reason) })
+      return
     case 'attempt_failed':
-      return log.warn('vm recovery attempt failed', { ...ids, attempt: note.attempt, max_retries: voice.maxRetries, error_code: note.code, error: note.detail, duration_ms: note.durationMs })
+      log.warn('vm recovery attempt failed', {
+        ...ids,
+        attempt: note.attempt,
+        max_retries: voice.maxRetries,
+        error_code: note.code,
+        error: note.detail,
+        duration_ms: note.durationMs,
+      })
+      return
     case 'episode_ended':
-      return narrateEnd(note, ids, voice)
+      narrateEnd(note, ids, voice)
+      return
     case 'crash_looping':
-      return log.error('instance crash looping', { ...ids, exits: note.failures, last_error: note.detail })
+      log.error('instance crash looping', { ...ids, exits: note.failures, last_error: note.detail })
+      return
     case 'quarantined':
-      return log.error('instance quarantined', { ...ids, exits: note.failures, last_error: note.detail })
+      log.error('instance quarantined', { ...ids, exits: note.failures, last_error: note.detail })
+      return
     case 'unhealthy':
-      return log.warn('vm marked unhealthy', { ...ids, error: note.detail })
+      log.warn('vm marked unhealthy', { ...ids, error: note.detail })
+      return
     case 'healthy_again':
-      return log.info('vm recovered', { ...ids, downtime_ms: note.downtimeMs })
+      log.info('vm recovered', { ...ids, downtime_ms: note.downtimeMs })
+      return
     case 'error':
-      return meter.count('errors_total', { code: note.code })
+      meter.count('errors_total', { code: note.code })
+      return
     default:
-      return note satisfies never
+      note satisfies never
   }
 }
 
@@ -65,14 +80,26 @@ function narrateEnd(note: Extract<Note, { kind: 'episode_ended' }>, ids: Readonl
   switch (note.outcome) {
     case 'success':
       meter.count('vm_recovery_success_total', { reason })
-      return log.info('vm recovery successful', { ...ids, attempt: note.attempts, total_duration_ms: note.totalMs, attempt_duration_ms: note.attemptMs })
+      log.info('vm recovery successful', {
+        ...ids,
+        attempt: note.attempts,
+        total_duration_ms: note.totalMs,
+        attempt_duration_ms: note.attemptMs,
+      })
+      return
     case 'failure':
     case 'timeout':
-      return log.error('vm recovery failed completely', { ...ids, attempts: note.attempts, error_code: note.code })
+      log.error('vm recovery failed completely', { ...ids, attempts: note.attempts, error_code: note.code })
+      return
     case 'cancelled':
     case 'self_recovered':
-      return log.info('recovery cancelled', { ...ids, attempt: note.attempts, cause: note.outcome === 'cancelled' ? 'newer wish' : 'self recovered' })
+      log.info('recovery cancelled', {
+        ...ids,
+        attempt: note.attempts,
+        cause: note.outcome === 'cancelled' ? 'newer wish' : 'self recovered',
+      })
+      return
     default:
-      return note.outcome satisfies never
+      note.outcome satisfies never
   }
 }

@@ -19,7 +19,11 @@ export interface ScannerDeps {
   readonly runtimes: readonly Runtime[]
   readonly detectionIntervalMs: number
   readonly statusIntervalMs: number
-  list(runtime: Runtime): Promise<Result<{ readonly complete: boolean; readonly byId: ReadonlyMap<InstanceId, Extract<Sight, { kind: 'known' }>['objects']> }, Failure>>
+  list(
+    runtime: Runtime,
+  ): Promise<
+    Result<{ readonly complete: boolean; readonly byId: ReadonlyMap<InstanceId, Extract<Sight, { kind: 'known' }>['objects']> }, Failure>
+  >
   status(runtime: Runtime): Promise<RuntimeStatus>
   /** A runtime's status is new or different. */
   statusChanged(): void
@@ -83,7 +87,7 @@ export function createScanner(deps: ScannerDeps): Scanner {
 
   const scan = (runtime: Runtime): Promise<void> => {
     const running = scanning.get(runtime)
-    if (running) return running
+    if (running !== undefined) return running
     const started = scanOnce(runtime).finally(() => scanning.delete(runtime))
     scanning.set(runtime, started)
     return started
@@ -98,7 +102,9 @@ export function createScanner(deps: ScannerDeps): Scanner {
   return {
     scan,
     async start() {
-      deps.meter.gauge('runtime_healthy', () => [...statuses.values()].map((status) => ({ labels: { runtime: status.runtime }, value: status.usable ? 1 : 0 })))
+      deps.meter.gauge('runtime_healthy', () =>
+        [...statuses.values()].map((status) => ({ labels: { runtime: status.runtime }, value: status.usable ? 1 : 0 })),
+      )
       await Promise.all([refresh(), ...deps.runtimes.map(scan)])
       every(deps.detectionIntervalMs, async () => void (await Promise.all(deps.runtimes.map(scan))))
       every(deps.statusIntervalMs, refresh)

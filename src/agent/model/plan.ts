@@ -44,7 +44,9 @@ export interface RecoveryPolicy {
   readonly allowDataLoss: boolean
 }
 
-export type Outcome = { readonly action: Action['kind']; readonly ok: true; readonly hostPorts?: readonly number[] } | { readonly action: Action['kind']; readonly ok: false; readonly failure: Failure }
+export type Outcome =
+  | { readonly action: Action['kind']; readonly ok: true; readonly hostPorts?: readonly number[] }
+  | { readonly action: Action['kind']; readonly ok: false; readonly failure: Failure }
 
 export interface Facts {
   readonly nowMs: number
@@ -79,10 +81,31 @@ export type EpisodeOutcome = 'success' | 'failure' | 'timeout' | 'cancelled' | '
 
 /** What is worth a log line or a count; the shell turns each into exactly one of both. */
 export type Note =
-  | { readonly kind: 'orphaned'; readonly reason: Reason; readonly lastSeenMs: number; readonly maxRetries: number; readonly recovering: boolean }
+  | {
+      readonly kind: 'orphaned'
+      readonly reason: Reason
+      readonly lastSeenMs: number
+      readonly maxRetries: number
+      readonly recovering: boolean
+    }
   | { readonly kind: 'attempting'; readonly attempt: number; readonly reason: Reason }
-  | { readonly kind: 'attempt_failed'; readonly attempt: number; readonly reason: Reason; readonly code: ErrorCode; readonly detail: string; readonly durationMs: number }
-  | { readonly kind: 'episode_ended'; readonly outcome: EpisodeOutcome; readonly reason: Reason; readonly attempts: number; readonly totalMs: number; readonly attemptMs: number; readonly code: ErrorCode | null }
+  | {
+      readonly kind: 'attempt_failed'
+      readonly attempt: number
+      readonly reason: Reason
+      readonly code: ErrorCode
+      readonly detail: string
+      readonly durationMs: number
+    }
+  | {
+      readonly kind: 'episode_ended'
+      readonly outcome: EpisodeOutcome
+      readonly reason: Reason
+      readonly attempts: number
+      readonly totalMs: number
+      readonly attemptMs: number
+      readonly code: ErrorCode | null
+    }
   | { readonly kind: 'crash_looping'; readonly failures: number; readonly detail: string }
   | { readonly kind: 'quarantined'; readonly failures: number; readonly detail: string }
   | { readonly kind: 'unhealthy'; readonly detail: string }

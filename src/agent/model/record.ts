@@ -41,8 +41,8 @@ export const InstanceRecord = z.object({
 })
 export type InstanceRecord = z.infer<typeof InstanceRecord>
 
-/** One journal line: the record after a change and, when the change was a transition, that transition. */
-export const JournalLine = z.object({ record: InstanceRecord, transition: Transition.nullable() })
+/** One journal line: the record after a change and the transitions that led to it, oldest first. */
+export const JournalLine = z.object({ record: InstanceRecord, transitions: z.array(Transition) })
 export type JournalLine = z.infer<typeof JournalLine>
 
 export const ATTEMPTS_KEPT = 10

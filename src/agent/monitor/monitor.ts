@@ -65,7 +65,9 @@ export function createMonitor(deps: MonitorDeps): Monitor {
     const last = times.at(-1)
     const elapsed = first && last ? last.totalTicks - first.totalTicks : 0
     const available = availableMemoryBytes()
-    disks = new Map(deps.paths.map((path) => [path, diskRatio(path)] as const).filter((pair): pair is readonly [string, number] => pair[1] !== null))
+    disks = new Map(
+      deps.paths.map((path) => [path, diskRatio(path)] as const).filter((pair): pair is readonly [string, number] => pair[1] !== null),
+    )
     ratios = {
       cpu: first && last && elapsed > 0 ? (last.busyTicks - first.busyTicks) / elapsed : 0,
       memory: available === null ? 0 : Math.max(0, 1 - available / memoryBytes),
@@ -73,7 +75,13 @@ export function createMonitor(deps: MonitorDeps): Monitor {
     }
     // Until the window is full the average is of seconds, not of a minute: shown, but no reason to refuse anything.
     const next = deps.foldPressure(pressure, times.length > CPU_WINDOW ? ratios : { ...ratios, cpu: 0 })
-    if (next.join() !== pressure.join()) deps.log.warn('node pressure changed', { pressure: next.join(), cpu_ratio: ratios.cpu, memory_ratio: ratios.memory, disk_ratio: ratios.disk })
+    if (next.join() !== pressure.join())
+      deps.log.warn('node pressure changed', {
+        pressure: next.join(),
+        cpu_ratio: ratios.cpu,
+        memory_ratio: ratios.memory,
+        disk_ratio: ratios.disk,
+      })
     pressure = next
     cancel = deps.clock.after(SAMPLE_MS, sample)
   }
@@ -85,7 +93,14 @@ export function createMonitor(deps: MonitorDeps): Monitor {
   return {
     capacity: () => capacity,
     pressure: () => pressure,
-    usage: (reservedMemoryBytes) => ({ atMs: deps.clock.wallMs(), cpuRatio: ratios.cpu, memoryRatio: ratios.memory, diskRatio: ratios.disk, reservedMemoryBytes, pressure: [...pressure] }),
+    usage: (reservedMemoryBytes) => ({
+      atMs: deps.clock.wallMs(),
+      cpuRatio: ratios.cpu,
+      memoryRatio: ratios.memory,
+      diskRatio: ratios.disk,
+      reservedMemoryBytes,
+      pressure: [...pressure],
+    }),
     close: () => cancel(),
   }
 }

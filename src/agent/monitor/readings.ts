@@ -29,7 +29,9 @@ const LIMIT_FILES = ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.
 
 /** Memory this agent's machine or container has: the smaller of physical memory and the cgroup's limit. */
 export function physicalMemoryBytes(): number {
-  const limits = LIMIT_FILES.map((path) => Number(read(path)?.trim() ?? Number.NaN)).filter((bytes) => Number.isSafeInteger(bytes) && bytes > 0)
+  const limits = LIMIT_FILES.map((path) => Number(read(path)?.trim() ?? Number.NaN)).filter(
+    (bytes) => Number.isSafeInteger(bytes) && bytes > 0,
+  )
   return Math.min(totalmem(), ...limits)
 }
 

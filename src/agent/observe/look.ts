@@ -7,7 +7,9 @@ import type { InstanceId } from '../../contracts/ids.ts'
 import type { Driver, Seen } from '../drivers/driver.ts'
 
 /** The raw objects of one instance, or unknown. */
-export type Sight = { readonly kind: 'unknown'; readonly failure: Failure | null } | { readonly kind: 'known'; readonly objects: readonly Seen[] }
+export type Sight =
+  | { readonly kind: 'unknown'; readonly failure: Failure | null }
+  | { readonly kind: 'known'; readonly objects: readonly Seen[] }
 
 export const NOT_LOOKED: Sight = { kind: 'unknown', failure: null }
 
@@ -17,7 +19,12 @@ export async function lookAt(clock: Clock, driver: Driver, id: InstanceId, deadl
 }
 
 /** Everything of one driver, by instance. `complete` false: absence proves nothing. */
-export async function lookAtAll(clock: Clock, driver: Driver, deadlineMs: number, signal: AbortSignal): Promise<Result<{ readonly complete: boolean; readonly byId: ReadonlyMap<InstanceId, readonly Seen[]> }, Failure>> {
+export async function lookAtAll(
+  clock: Clock,
+  driver: Driver,
+  deadlineMs: number,
+  signal: AbortSignal,
+): Promise<Result<{ readonly complete: boolean; readonly byId: ReadonlyMap<InstanceId, readonly Seen[]> }, Failure>> {
   const result = await bounded(clock, deadlineMs, signal, (inner) => driver.list(inner))
   if (!result.ok) return result
   const byId = new Map<InstanceId, Seen[]>()
@@ -29,7 +36,12 @@ export async function lookAtAll(clock: Clock, driver: Driver, deadlineMs: number
   return ok({ complete: result.value.complete, byId })
 }
 
-async function bounded<T>(clock: Clock, deadlineMs: number, signal: AbortSignal, work: (inner: AbortSignal) => Promise<Result<T, Failure>>): Promise<Result<T, Failure>> {
+async function bounded<T>(
+  clock: Clock,
+  deadlineMs: number,
+  signal: AbortSignal,
+  work: (inner: AbortSignal) => Promise<Result<T, Failure>>,
+): Promise<Result<T, Failure>> {
   try {
     return await withDeadline(clock, deadlineMs, signal, work)
   } catch (error) {

@@ -8,12 +8,18 @@ const room = { allocatableMemoryBytes: 1000, reservedMemoryBytes: 600, pressure:
 
 test('C44 the refusal names dimension, requested and available', () => {
   const refused = admit({ memoryBytes: 401 }, room)
-  expect(refused).toMatchObject({ ok: false, error: { code: 'node_full', fields: { dimension: 'memory', requested: 401, available: 400 } } })
+  expect(refused).toMatchObject({
+    ok: false,
+    error: { code: 'node_full', fields: { dimension: 'memory', requested: 401, available: 400 } },
+  })
   expect(admit({ memoryBytes: 400 }, room).ok).toBe(true)
 })
 
 test('HEAL-14 pressure refuses a new instance and names the dimension', () => {
-  expect(admit({ memoryBytes: 1 }, { ...room, pressure: ['disk'] })).toMatchObject({ ok: false, error: { code: 'node_pressure', fields: { dimension: 'disk' } } })
+  expect(admit({ memoryBytes: 1 }, { ...room, pressure: ['disk'] })).toMatchObject({
+    ok: false,
+    error: { code: 'node_pressure', fields: { dimension: 'disk' } },
+  })
 })
 
 test('pressure has hysteresis: entered above 80 %, left at 75 %', () => {

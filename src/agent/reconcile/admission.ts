@@ -17,14 +17,25 @@ export function admit(ask: { readonly memoryBytes: number }, room: Room): Result
   const available = Math.max(0, room.allocatableMemoryBytes - room.reservedMemoryBytes)
   if (ask.memoryBytes > available)
     return err(
-      failure('node_full', `It asks for ${mib(ask.memoryBytes)} of memory; ${mib(available)} of ${mib(room.allocatableMemoryBytes)} are free to reserve.`, {
-        dimension: 'memory',
+      failure(
+        'node_full',
+        `It asks for ${mib(ask.memoryBytes)} of memory; ${mib(available)} of ${mib(room.allocatableMemoryBytes)} are free to reserve.`,
+        {
+          dimension: 'memory',
+          requested: ask.memoryBytes,
+          available,
+        },
+      ),
+    )
+  const [first] = room.pressure
+  if (first !== undefined)
+    return err(
+      failure('node_pressure', `The node is short of ${room.pressure.join(' and ')}; what runs stays, new instances wait.`, {
+        dimension: first,
         requested: ask.memoryBytes,
         available,
       }),
     )
-  const [first] = room.pressure
-  if (first !== undefined) return err(failure('node_pressure', `The node is short of ${room.pressure.join(' and ')}; what runs stays, new instances wait.`, { dimension: first, requested: ask.memoryBytes, available }))
   return OK
 }
 
@@ -39,7 +50,9 @@ export interface Ratios {
 
 /** The dimensions under pressure now, given those before. Entered strictly above the threshold, left 5 points below it. */
 export function foldPressure(before: readonly Dimension[], now: Ratios, thresholds: Ratios): readonly Dimension[] {
-  return (['cpu', 'memory', 'disk'] as const).filter((dimension) => now[dimension] > thresholds[dimension] - (before.includes(dimension) ? HYSTERESIS : 0))
+  return (['cpu', 'memory', 'disk'] as const).filter(
+    (dimension) => now[dimension] > thresholds[dimension] - (before.includes(dimension) ? HYSTERESIS : 0),
+  )
 }
 
 /** What may be reserved: physical memory less what the machine keeps for itself and a buffer. Never negative. */

@@ -5,26 +5,31 @@ import { common, currentExit, endEpisode, move, step, withError } from './moves.
 
 const RETRY_EFFECT_MS = 5000
 
-export function planGone(record: InstanceRecord, facts: Facts, then: 'stopped' | 'deleted'): Step {
+export function planGone(record: InstanceRecord, facts: Facts, towards: 'stopped' | 'deleted'): Step {
   const { phase } = record
   const { id } = record.desired
   if (phase.kind === 'deleted') return step(record, 'deleted is the end')
-  if (phase.kind === then) return planStillGone(record, facts)
-  if (phase.kind !== 'stopping' || phase.then !== then) {
+  if (phase.kind === towards) return planStillGone(record, facts)
+  if (phase.kind !== 'stopping' || phase.towards !== towards) {
     const { record: closed, notes } = endEpisode(record, facts, 'cancelled')
-    return step(move(closed, { kind: 'stopping', ...common(closed, facts, 'requested', null), then }), `wished ${then}`, { notes })
+    return step(move(closed, { kind: 'stopping', ...common(closed, facts, 'requested', null), towards }), `wished ${towards}`, { notes })
   }
   const { outcome, seen, nowMs } = facts
   if (outcome && !outcome.ok && outcome.failure.code !== 'cancelled')
-    return step(withError(record, outcome.failure, nowMs), `${outcome.action} failed`, { wakeAtMs: nowMs + RETRY_EFFECT_MS, notes: [{ kind: 'error', code: outcome.failure.code }] })
-  if (outcome?.action === 'forget') return step(move(record, { kind: 'deleted', ...common(record, facts, 'requested', null) }), 'nothing is left')
+    return step(withError(record, outcome.failure, nowMs), `${outcome.action} failed`, {
+      wakeAtMs: nowMs + RETRY_EFFECT_MS,
+      notes: [{ kind: 'error', code: outcome.failure.code }],
+    })
+  if (outcome?.action === 'forget')
+    return step(move(record, { kind: 'deleted', ...common(record, facts, 'requested', null) }), 'nothing is left')
   // An agent that never started it owes the runtime nothing, whether that answers or not.
-  if (seen.kind === 'unknown' && record.incarnation > 0) return step(record, 'the runtime does not answer', { wakeAtMs: nowMs + RETRY_EFFECT_MS })
+  if (seen.kind === 'unknown' && record.incarnation > 0)
+    return step(record, 'the runtime does not answer', { wakeAtMs: nowMs + RETRY_EFFECT_MS })
   const ours = seen.kind === 'unknown' ? [] : seen.objects.filter((object) => object.matches)
   const alive = ours.filter((object) => object.state === 'running' || object.state === 'paused')
   if (alive.length > 0) return step(record, 'stop', { action: { kind: 'stop', id, objects: alive } })
   const exit = currentExit(record, facts)
-  if (then === 'stopped') {
+  if (towards === 'stopped') {
     const gone = { ...record, lastExit: exit, failures: 0, verified: false }
     return step(move(gone, { kind: 'stopped', ...common(gone, facts, 'requested', null), exit }), 'nothing of it runs')
   }
@@ -35,8 +40,14 @@ export function planGone(record: InstanceRecord, facts: Facts, then: 'stopped' |
 /** Stopped, but something of ours runs: a start that was under way, or somebody's own doing. It is wished stopped, so stop it. */
 function planStillGone(record: InstanceRecord, facts: Facts): Step {
   if (facts.seen.kind === 'unknown' || record.phase.kind !== 'stopped') return step(record, 'as wished')
-  if (facts.outcome && !facts.outcome.ok) return step(record, 'the stop failed', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS, notes: [{ kind: 'error', code: facts.outcome.failure.code }] })
+  if (facts.outcome && !facts.outcome.ok)
+    return step(record, 'the stop failed', {
+      wakeAtMs: facts.nowMs + RETRY_EFFECT_MS,
+      notes: [{ kind: 'error', code: facts.outcome.failure.code }],
+    })
   const alive = facts.seen.objects.filter((object) => object.matches && (object.state === 'running' || object.state === 'paused'))
   if (alive.length === 0) return step(record, 'as wished')
-  return step(record, 'something of it runs although it is wished stopped', { action: { kind: 'stop', id: record.desired.id, objects: alive } })
+  return step(record, 'something of it runs although it is wished stopped', {
+    action: { kind: 'stop', id: record.desired.id, objects: alive },
+  })
 }

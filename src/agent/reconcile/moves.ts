@@ -1,11 +1,16 @@
 // Small builders the planner is made of: each takes a record and gives the next one. No clock, no randomness.
-import type { Action, Facts, Note, Step } from '../model/plan.ts'
-import { ATTEMPTS_KEPT, type InstanceRecord } from '../model/record.ts'
+
 import { fingerprint } from '../../base/hash.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import type { Attempt, Exit, LastError, Phase, Reason } from '../../contracts/phase.ts'
+import type { Action, Facts, Note, Step } from '../model/plan.ts'
+import { ATTEMPTS_KEPT, type InstanceRecord } from '../model/record.ts'
 
-export const step = (record: InstanceRecord, because: string, rest: { action?: Action | null; wakeAtMs?: number | null; notes?: readonly Note[] } = {}): Step => ({
+export const step = (
+  record: InstanceRecord,
+  because: string,
+  rest: { action?: Action | null; wakeAtMs?: number | null; notes?: readonly Note[] } = {},
+): Step => ({
   record,
   because,
   action: rest.action ?? null,
@@ -17,7 +22,9 @@ export const lastError = (failure: Failure, nowMs: number): LastError => ({
   code: failure.code,
   detail: failure.detail,
   atMs: nowMs,
-  ...(failure.fields && { fields: Object.fromEntries(Object.entries(failure.fields).map(([key, value]) => [key, typeof value === 'object' ? [...value] : value])) }),
+  ...(failure.fields && {
+    fields: Object.fromEntries(Object.entries(failure.fields).map(([key, value]) => [key, typeof value === 'object' ? [...value] : value])),
+  }),
 })
 
 /** The same state with the failure of an effect in it; the same record when it says so already, so that a repeated failure is no news. */
@@ -31,7 +38,12 @@ type Common = { reason: Reason; sinceMs: number; attempt: number; lastError: Las
 
 /** The fields every phase has. The last error stays until a verified start clears it. */
 export function common(record: InstanceRecord, facts: Facts, reason: Reason, error?: LastError | null): Common {
-  return { reason, sinceMs: facts.nowMs, attempt: record.episode?.attempts ?? 0, lastError: error === undefined ? record.phase.lastError : error }
+  return {
+    reason,
+    sinceMs: facts.nowMs,
+    attempt: record.episode?.attempts ?? 0,
+    lastError: error === undefined ? record.phase.lastError : error,
+  }
 }
 
 export const move = (record: InstanceRecord, phase: Phase): InstanceRecord => ({ ...record, phase })
@@ -42,9 +54,14 @@ export const specKey = (record: InstanceRecord): string => fingerprint(record.de
 export const specChanged = (record: InstanceRecord): boolean => record.incarnation > 0 && record.startedSpec !== specKey(record)
 
 /** Ends the running attempt in the history, if there is one. */
-export function closeAttempt(record: InstanceRecord, outcome: Attempt['outcome'], nowMs: number, error: LastError | null = null): InstanceRecord {
+export function closeAttempt(
+  record: InstanceRecord,
+  outcome: Attempt['outcome'],
+  nowMs: number,
+  error: LastError | null = null,
+): InstanceRecord {
   const last = record.attempts.at(-1)
-  if (!last || last.outcome !== 'running') return record
+  if (last?.outcome !== 'running') return record
   return { ...record, attempts: [...record.attempts.slice(0, -1), { ...last, outcome, endedAtMs: nowMs, error }] }
 }
 
@@ -84,13 +101,27 @@ export function beginAttempt(record: InstanceRecord, facts: Facts, reason: Reaso
 }
 
 /** Ends an episode without success, for instance because a person stopped the instance. */
-export function endEpisode(record: InstanceRecord, facts: Facts, outcome: 'cancelled' | 'self_recovered'): { record: InstanceRecord; notes: readonly Note[] } {
+export function endEpisode(
+  record: InstanceRecord,
+  facts: Facts,
+  outcome: 'cancelled' | 'self_recovered',
+): { record: InstanceRecord; notes: readonly Note[] } {
   const closed = closeAttempt(record, 'cancelled', facts.nowMs)
   const { episode } = record
   if (!episode) return { record: closed, notes: [] }
   return {
     record: { ...closed, episode: null },
-    notes: [{ kind: 'episode_ended', outcome, reason: episode.reason, attempts: episode.attempts, totalMs: facts.nowMs - episode.startedAtMs, attemptMs: 0, code: null }],
+    notes: [
+      {
+        kind: 'episode_ended',
+        outcome,
+        reason: episode.reason,
+        attempts: episode.attempts,
+        totalMs: facts.nowMs - episode.startedAtMs,
+        attemptMs: 0,
+        code: null,
+      },
+    ],
   }
 }
 

@@ -20,7 +20,13 @@ const POLICY: RecoveryPolicy = {
   allowDataLoss: false,
 }
 const HEALTHY: Verdict = { health: 'unknown', reason: null, detail: '', startFailed: false, gated: false }
-const UNHEALTHY: Verdict = { health: 'unhealthy', reason: 'health_check_failed', detail: 'http: status 500', startFailed: false, gated: true }
+const UNHEALTHY: Verdict = {
+  health: 'unhealthy',
+  reason: 'health_check_failed',
+  detail: 'http: status 500',
+  startFailed: false,
+  gated: true,
+}
 
 function specOf(input: Partial<InstanceInput> = {}): InstanceSpec {
   const spec = compileSpec(InstanceInput.parse({ command: ['serve'], ...input }))
@@ -98,14 +104,25 @@ class World {
 
   run(action: Action): Outcome {
     this.actions.push(action)
-    const fails = (why: Failure | null): Outcome => (why ? { action: action.kind, ok: false, failure: why } : { action: action.kind, ok: true })
+    const fails = (why: Failure | null): Outcome =>
+      why ? { action: action.kind, ok: false, failure: why } : { action: action.kind, ok: true }
     if (!this.reachable && action.kind !== 'prepare' && action.kind !== 'forget') return fails(failure('runtime_unreachable', 'away'))
     switch (action.kind) {
       case 'start': {
         if (this.startFails) return fails(this.startFails)
         expect(this.alive(), 'at most one live object').toHaveLength(0)
         expect(this.record.desired.want, 'nothing wished away is started').not.toMatch(/stopped|deleted/)
-        this.objects = [...this.objects, { incarnation: this.record.incarnation, nonce: this.record.nonce, state: 'running', exit: null, matches: true, startedAtMs: this.nowMs }]
+        this.objects = [
+          ...this.objects,
+          {
+            incarnation: this.record.incarnation,
+            nonce: this.record.nonce,
+            state: 'running',
+            exit: null,
+            matches: true,
+            startedAtMs: this.nowMs,
+          },
+        ]
         return fails(null)
       }
       case 'stop':
@@ -117,7 +134,9 @@ class World {
         return fails(null)
       case 'pause':
       case 'resume':
-        this.objects = this.objects.map((object) => (object.state === 'dead' ? object : { ...object, state: action.kind === 'pause' ? 'paused' : 'running' }))
+        this.objects = this.objects.map((object) =>
+          object.state === 'dead' ? object : { ...object, state: action.kind === 'pause' ? 'paused' : 'running' },
+        )
         return fails(null)
       default:
         return fails(null)
@@ -127,7 +146,9 @@ class World {
   alive = () => this.objects.filter((object) => object.matches && (object.state === 'running' || object.state === 'paused'))
 
   end(incarnation: number, exit: { code: number | null; signal: string | null; oom?: boolean }): void {
-    this.objects = this.objects.map((object) => (object.incarnation === incarnation ? { ...object, state: 'dead', exit: { oom: false, ...exit, atMs: this.nowMs } } : object))
+    this.objects = this.objects.map((object) =>
+      object.incarnation === incarnation ? { ...object, state: 'dead', exit: { oom: false, ...exit, atMs: this.nowMs } } : object,
+    )
   }
 
   crash(exit: { code: number | null; signal: string | null; oom?: boolean } = { code: null, signal: 'SIGKILL' }): this {
@@ -162,7 +183,12 @@ describe('start and verification', () => {
     expect(world.actions.map((action) => action.kind)).toEqual(['prepare', 'start'])
     expect(world.record.verified).toBe(false)
     world.pass(1000)
-    expect(world.record).toMatchObject({ verified: true, provisioned: true, incarnation: 1, phase: { kind: 'running', reason: 'verified' } })
+    expect(world.record).toMatchObject({
+      verified: true,
+      provisioned: true,
+      incarnation: 1,
+      phase: { kind: 'running', reason: 'verified' },
+    })
   })
   test('C38 the same wish again does nothing', () => {
     const world = up()
@@ -269,7 +295,10 @@ describe('recovery', () => {
     world.crash()
     expect(world.kind).toBe('recovering')
     const back = world.record.incarnation
-    world.objects = [...world.objects, { incarnation: back, nonce: world.record.nonce, state: 'running', exit: null, matches: true, startedAtMs: world.nowMs }]
+    world.objects = [
+      ...world.objects,
+      { incarnation: back, nonce: world.record.nonce, state: 'running', exit: null, matches: true, startedAtMs: world.nowMs },
+    ]
     world.settle()
     expect(world.record).toMatchObject({ incarnation: back, phase: { kind: 'running', reason: 'self_recovered' } })
     expect(ended(world)).toMatchObject([{ outcome: 'self_recovered' }])
@@ -411,7 +440,10 @@ const event = fc.oneof(
   fc.record({ kind: fc.constant('seq' as const), seq: fc.constantFrom('restartSeq' as const, 'recoverSeq' as const, 'healSeq' as const) }),
   fc.record({ kind: fc.constant('spec' as const), command: fc.constantFrom('a', 'b', 'c') }),
   fc.record({ kind: fc.constant('reach' as const), up: fc.boolean() }),
-  fc.record({ kind: fc.constant('start' as const), fails: fc.constantFrom(null, 'start_failed' as const, 'image_not_found' as const, 'runtime_unreachable' as const) }),
+  fc.record({
+    kind: fc.constant('start' as const),
+    fails: fc.constantFrom(null, 'start_failed' as const, 'image_not_found' as const, 'runtime_unreachable' as const),
+  }),
   fc.record({ kind: fc.constant('checks' as const), ok: fc.boolean() }),
   fc.record({ kind: fc.constant('time' as const), ms: fc.integer({ min: 1, max: 400_000 }) }),
 )

@@ -32,7 +32,9 @@ function planUp(record: InstanceRecord, facts: Facts): Step {
     case 'lost':
       return beginAttempt(record, facts, 'requested', true)
     case 'stopped':
-      return record.desired.want === 'paused' ? step(record, 'stopped, and wished paused: it has to be started first') : beginAttempt(record, facts, 'requested', true)
+      return record.desired.want === 'paused'
+        ? step(record, 'stopped, and wished paused: it has to be started first')
+        : beginAttempt(record, facts, 'requested', true)
     case 'completed':
     case 'failed':
       return planEnded(record, facts)
@@ -85,33 +87,48 @@ function planPreparing(record: InstanceRecord, facts: Facts): Step {
 function planStarting(record: InstanceRecord, facts: Facts): Step {
   const { outcome, seen } = facts
   if (outcome?.action === 'start' && !outcome.ok && outcome.failure.code !== 'cancelled') return startFailed(record, facts, outcome.failure)
-  if (outcome?.action === 'stop' && !outcome.ok) return step(withError(record, outcome.failure, facts.nowMs), 'an older incarnation does not stop', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
+  if (outcome?.action === 'stop' && !outcome.ok)
+    return step(withError(record, outcome.failure, facts.nowMs), 'an older incarnation does not stop', {
+      wakeAtMs: facts.nowMs + RETRY_EFFECT_MS,
+    })
   if (seen.kind === 'unknown') return step(record, 'the runtime does not answer', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
   const alive = olderAlive(record, seen.objects)
-  if (alive.length > 0) return step(record, 'an older incarnation still lives', { action: { kind: 'stop', id: record.desired.id, objects: alive } })
+  if (alive.length > 0)
+    return step(record, 'an older incarnation still lives', { action: { kind: 'stop', id: record.desired.id, objects: alive } })
   const current = seen.objects.find((object) => object.incarnation === record.incarnation)
   // A process that ended at once is a crash, not a failed start: it did run.
   if (!current || current.state === 'created') return step(record, 'start', { action: { kind: 'start', id: record.desired.id } })
   const started = { ...record, startedAtMs: current.startedAtMs ?? facts.nowMs }
-  return step(move(started, { kind: 'running', ...common(started, facts, facts.verdict.gated ? 'waiting_for_checks' : 'started') }), 'it runs')
+  return step(
+    move(started, { kind: 'running', ...common(started, facts, facts.verdict.gated ? 'waiting_for_checks' : 'started') }),
+    'it runs',
+  )
 }
 
 export const olderAlive = (record: InstanceRecord, objects: readonly SeenObject[]): readonly SeenObject[] =>
-  objects.filter((object) => object.incarnation !== record.incarnation && object.matches && (object.state === 'running' || object.state === 'paused'))
+  objects.filter(
+    (object) => object.incarnation !== record.incarnation && object.matches && (object.state === 'running' || object.state === 'paused'),
+  )
 
 /** Stopping in order to start again, or a stop that a newer wish overtook: finish it, then go on. */
 function planStopping(record: InstanceRecord, facts: Facts): Step {
   const { outcome, seen } = facts
   if (record.phase.kind !== 'stopping') return step(record, 'not stopping')
-  if (outcome?.action === 'stop' && !outcome.ok) return step(withError(record, outcome.failure, facts.nowMs), 'the stop failed', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS, notes: [{ kind: 'error', code: outcome.failure.code }] })
+  if (outcome?.action === 'stop' && !outcome.ok)
+    return step(withError(record, outcome.failure, facts.nowMs), 'the stop failed', {
+      wakeAtMs: facts.nowMs + RETRY_EFFECT_MS,
+      notes: [{ kind: 'error', code: outcome.failure.code }],
+    })
   if (seen.kind === 'unknown') return step(record, 'the runtime does not answer', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
   const alive = seen.objects.filter((object) => object.matches && (object.state === 'running' || object.state === 'paused'))
   if (alive.length > 0) return step(record, 'stop', { action: { kind: 'stop', id: record.desired.id, objects: alive } })
   const exit = seen.objects.find((object) => object.incarnation === record.incarnation)?.exit ?? record.lastExit
   const gone = { ...record, lastExit: exit }
   const { reason } = record.phase
-  if (reason === 'unhealthy_restart') return unfit(gone, facts, failure('health_check_failed', record.phase.lastError?.detail ?? 'Its checks failed.'), 'health_check_failed')
-  if (reason === 'start_failed') return unfit(gone, facts, failure('not_verified', record.phase.lastError?.detail ?? 'Its start checks failed.'), 'health_check_failed')
+  if (reason === 'unhealthy_restart')
+    return unfit(gone, facts, failure('health_check_failed', record.phase.lastError?.detail ?? 'Its checks failed.'), 'health_check_failed')
+  if (reason === 'start_failed')
+    return unfit(gone, facts, failure('not_verified', record.phase.lastError?.detail ?? 'Its start checks failed.'), 'health_check_failed')
   const { record: closed, notes } = endEpisode(gone, facts, 'cancelled')
   const begun = beginAttempt(closed, facts, reason, true)
   return { ...begun, notes: [...notes, ...begun.notes] }
@@ -135,7 +152,9 @@ function planWaiting(record: InstanceRecord, facts: Facts, dueMs: number): Step 
   }
   if (facts.policy.mode !== 'on') {
     const { record: closed, notes } = endEpisode(record, facts, 'cancelled')
-    return step(move(closed, { kind: 'failed', ...common(closed, facts, 'recovery_off') }), `recovery is now ${facts.policy.mode}`, { notes })
+    return step(move(closed, { kind: 'failed', ...common(closed, facts, 'recovery_off') }), `recovery is now ${facts.policy.mode}`, {
+      notes,
+    })
   }
   if (facts.nowMs < dueMs) return step(record, 'waiting for the next attempt', { wakeAtMs: dueMs })
   return beginAttempt(record, facts, record.phase.reason, false)
@@ -146,13 +165,22 @@ function planQuarantined(record: InstanceRecord, facts: Facts, untilMs: number):
   const { desired, acted } = record
   if (desired.recoverSeq > acted.recoverSeq) return beginAttempt(record, facts, 'forced', true)
   if (desired.restartSeq > acted.restartSeq || specChanged(record)) return beginAttempt(record, facts, 'requested', true)
-  if (desired.healSeq > acted.healSeq) return step({ ...record, acted: { ...acted, healSeq: desired.healSeq } }, 'a quarantine is not lifted by the healer', { wakeAtMs: untilMs })
-  if (facts.policy.mode !== 'on' || facts.nowMs < untilMs) return step(record, 'quarantined', { wakeAtMs: facts.nowMs < untilMs ? untilMs : null })
+  if (desired.healSeq > acted.healSeq)
+    return step({ ...record, acted: { ...acted, healSeq: desired.healSeq } }, 'a quarantine is not lifted by the healer', {
+      wakeAtMs: untilMs,
+    })
+  if (facts.policy.mode !== 'on' || facts.nowMs < untilMs)
+    return step(record, 'quarantined', { wakeAtMs: facts.nowMs < untilMs ? untilMs : null })
   const { lastError: error, reason } = record.phase
   const trial: InstanceRecord = {
     ...closeAttempt(record, 'cancelled', facts.nowMs),
     failures: facts.policy.maxRetries,
-    episode: { reason: error?.code === 'process_mismatch' ? 'process_mismatch' : 'process_dead', startedAtMs: facts.nowMs, attempts: 0, lastSeenMs: record.startedAtMs ?? facts.nowMs },
+    episode: {
+      reason: error?.code === 'process_mismatch' ? 'process_mismatch' : 'process_dead',
+      startedAtMs: facts.nowMs,
+      attempts: 0,
+      lastSeenMs: record.startedAtMs ?? facts.nowMs,
+    },
   }
   return beginAttempt(trial, facts, reason, false)
 }

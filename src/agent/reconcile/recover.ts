@@ -23,14 +23,28 @@ export function ended(record: InstanceRecord, facts: Facts, exit: Exit | null, r
   const seen = { ...record, lastExit: exit ?? record.lastExit }
   if (reason === 'process_dead' && exit?.code === 0 && restart !== 'always') {
     const { record: closed, notes } = closeEpisode(closeAttempt(seen, 'success', facts.nowMs), facts, 'success', null)
-    return step(move(closed, { kind: 'completed', ...common(closed, facts, 'exited_ok', null), exit }), 'ended well, and its restart policy is content', { notes })
+    return step(
+      move(closed, { kind: 'completed', ...common(closed, facts, 'exited_ok', null), exit }),
+      'ended well, and its restart policy is content',
+      { notes },
+    )
   }
   if (restart === 'never') {
-    const how = exit?.oom ? failure('memory_limit_exceeded', `memory limit exceeded: the cap is ${memoryBytes} bytes`, { limit: memoryBytes }) : failure('one_shot_failed', `It ended with ${describeExit(exit)}.`)
+    const how = exit?.oom
+      ? failure('memory_limit_exceeded', `memory limit exceeded: the cap is ${memoryBytes} bytes`, { limit: memoryBytes })
+      : failure('one_shot_failed', `It ended with ${describeExit(exit)}.`)
     return fail(seen, facts, 'exited_error', how)
   }
-  if (exit?.oom) return again(seen, facts, { reason: 'process_dead', ended: true, failure: failure('memory_limit_exceeded', `memory limit exceeded: the cap is ${memoryBytes} bytes`, { limit: memoryBytes }) })
-  const what = reason === 'process_mismatch' ? failure('process_mismatch', 'What runs under its name is not what this incarnation started.') : failure('process_dead', `It ended: ${describeExit(exit)}.`)
+  if (exit?.oom)
+    return again(seen, facts, {
+      reason: 'process_dead',
+      ended: true,
+      failure: failure('memory_limit_exceeded', `memory limit exceeded: the cap is ${memoryBytes} bytes`, { limit: memoryBytes }),
+    })
+  const what =
+    reason === 'process_mismatch'
+      ? failure('process_mismatch', 'What runs under its name is not what this incarnation started.')
+      : failure('process_dead', `It ended: ${describeExit(exit)}.`)
   return again(seen, facts, { reason, ended: true, failure: what })
 }
 
@@ -43,7 +57,16 @@ export function startFailed(record: InstanceRecord, facts: Facts, why: Failure):
     const closed = closeAttempt(record, 'cancelled', facts.nowMs, error)
     // The attempt did not reach the runtime, so it does not count against the budget.
     const uncounted = { ...closed, episode: record.episode && { ...record.episode, attempts: Math.max(0, record.episode.attempts - 1) } }
-    return withNotes(step(move(uncounted, { kind: 'recovering', ...common(uncounted, facts, 'runtime_unreachable', error), nextAttemptAtMs: facts.nowMs + RUNTIME_RETRY_MS }), 'the runtime does not answer'))
+    return withNotes(
+      step(
+        move(uncounted, {
+          kind: 'recovering',
+          ...common(uncounted, facts, 'runtime_unreachable', error),
+          nextAttemptAtMs: facts.nowMs + RUNTIME_RETRY_MS,
+        }),
+        'the runtime does not answer',
+      ),
+    )
   }
   if (ERRORS[why.code].retry === 'never') return withNotes(fail(record, facts, 'permanent_error', why))
   if (!record.provisioned && !record.episode) {
@@ -69,8 +92,22 @@ function again(record: InstanceRecord, facts: Facts, cause: Cause): Step {
   const attempt = record.attempts.at(-1)
   const notes: Note[] = []
   if (!opening && attempt?.outcome === 'running')
-    notes.push({ kind: 'attempt_failed', attempt: episode.attempts, reason: episode.reason, code: error.code, detail: error.detail, durationMs: nowMs - attempt.startedAtMs })
-  if (opening) notes.push({ kind: 'orphaned', reason: cause.reason, lastSeenMs: episode.lastSeenMs, maxRetries: policy.maxRetries, recovering: active })
+    notes.push({
+      kind: 'attempt_failed',
+      attempt: episode.attempts,
+      reason: episode.reason,
+      code: error.code,
+      detail: error.detail,
+      durationMs: nowMs - attempt.startedAtMs,
+    })
+  if (opening)
+    notes.push({
+      kind: 'orphaned',
+      reason: cause.reason,
+      lastSeenMs: episode.lastSeenMs,
+      maxRetries: policy.maxRetries,
+      recovering: active,
+    })
   const closed: InstanceRecord = { ...closeAttempt(record, 'failure', nowMs, error), episode, failures, verified: false }
   if (!active) {
     const kept = { ...closed, episode: null }
@@ -83,7 +120,11 @@ function again(record: InstanceRecord, facts: Facts, cause: Cause): Step {
   const looping = cause.ended && failures >= 1
   const phase = { ...common(next, facts, looping ? 'crash_loop' : cause.reason, error), nextAttemptAtMs: nowMs + delayMs }
   if (looping) notes.push({ kind: 'crash_looping', failures: next.failures, detail: error.detail })
-  return step(move(next, looping ? { kind: 'crash_looping', ...phase } : { kind: 'recovering', ...phase }), `${cause.reason}; next attempt in ${delayMs} ms`, { notes, wakeAtMs: nowMs + delayMs })
+  return step(
+    move(next, looping ? { kind: 'crash_looping', ...phase } : { kind: 'recovering', ...phase }),
+    `${cause.reason}; next attempt in ${delayMs} ms`,
+    { notes, wakeAtMs: nowMs + delayMs },
+  )
 }
 
 function quarantine(record: InstanceRecord, facts: Facts, error: LastError, notes: readonly Note[], outcome: 'failure' | 'timeout'): Step {
@@ -102,7 +143,12 @@ function fail(record: InstanceRecord, facts: Facts, reason: Reason, why: Failure
 }
 
 /** Ends the episode, once, with its outcome. */
-export function closeEpisode(record: InstanceRecord, facts: Facts, outcome: 'success' | 'failure' | 'timeout', error: LastError | null): { record: InstanceRecord; notes: readonly Note[] } {
+export function closeEpisode(
+  record: InstanceRecord,
+  facts: Facts,
+  outcome: 'success' | 'failure' | 'timeout',
+  error: LastError | null,
+): { record: InstanceRecord; notes: readonly Note[] } {
   const { episode } = record
   if (!episode) return { record, notes: [] }
   const attempt = record.attempts.at(-1)

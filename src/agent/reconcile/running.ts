@@ -20,7 +20,7 @@ export function planRunning(record: InstanceRecord, facts: Facts): Step {
 }
 
 const stopping = (record: InstanceRecord, facts: Facts, reason: Phase['reason'], because: string, error?: Phase['lastError']): Step =>
-  step(move(record, { kind: 'stopping', ...common(record, facts, reason, error), then: 'restart' }), because)
+  step(move(record, { kind: 'stopping', ...common(record, facts, reason, error), towards: 'restart' }), because)
 
 /** A person or the manifest wants it changed. */
 function planAsked(record: InstanceRecord, facts: Facts): Step | undefined {
@@ -37,18 +37,29 @@ function planPause(record: InstanceRecord, facts: Facts, current: SeenObject): S
   const { desired, phase } = record
   const { outcome, nowMs } = facts
   if (outcome && !outcome.ok && (outcome.action === 'pause' || outcome.action === 'resume'))
-    return step(withError(record, outcome.failure, nowMs), `${outcome.action} failed`, { wakeAtMs: nowMs + RETRY_EFFECT_MS, notes: [{ kind: 'error', code: outcome.failure.code }] })
+    return step(withError(record, outcome.failure, nowMs), `${outcome.action} failed`, {
+      wakeAtMs: nowMs + RETRY_EFFECT_MS,
+      notes: [{ kind: 'error', code: outcome.failure.code }],
+    })
   if (desired.want === 'paused') {
-    if (current.state === 'paused') return phase.kind === 'paused' ? step(record, 'as wished') : step(move(record, { kind: 'paused', ...common(record, facts, 'requested') }), 'paused as wished')
+    if (current.state === 'paused')
+      return phase.kind === 'paused'
+        ? step(record, 'as wished')
+        : step(move(record, { kind: 'paused', ...common(record, facts, 'requested') }), 'paused as wished')
     return step(record, 'pause', { action: { kind: 'pause', id: desired.id } })
   }
   if (current.state === 'paused') {
-    if (phase.kind !== 'paused') return step(move({ ...record, attemptGeneration: desired.generation }, { kind: 'paused', ...common(record, facts, 'paused_outside') }), 'somebody else paused it; left alone')
+    if (phase.kind !== 'paused')
+      return step(
+        move({ ...record, attemptGeneration: desired.generation }, { kind: 'paused', ...common(record, facts, 'paused_outside') }),
+        'somebody else paused it; left alone',
+      )
     // Only a wish newer than the pause resumes what somebody paused with the runtime's own tools.
     if (phase.reason === 'paused_outside' && desired.generation <= record.attemptGeneration) return step(record, 'paused outside')
     return step(record, 'resume', { action: { kind: 'resume', id: desired.id } })
   }
-  if (phase.kind === 'paused') return step(move(record, { kind: 'running', ...common(record, facts, record.verified ? 'verified' : 'started') }), 'runs again')
+  if (phase.kind === 'paused')
+    return step(move(record, { kind: 'running', ...common(record, facts, record.verified ? 'verified' : 'started') }), 'runs again')
   return undefined
 }
 
@@ -64,8 +75,13 @@ function planChecks(record: InstanceRecord, facts: Facts): Step | undefined {
   if (verdict.health === 'unhealthy' && phase.kind === 'running') {
     const error = lastError(failure(reason, verdict.detail), nowMs)
     const notes: Note[] = [{ kind: 'unhealthy', detail: verdict.detail }]
-    if (policy.mode === 'on' && policy.allowDataLoss) return { ...stopping(record, facts, 'unhealthy_restart', 'checks failed and data loss is permitted', error), notes }
-    return step(move(record, { kind: 'degraded', ...common(record, facts, reason, error) }), 'checks failed; it lives, so it is left alone', { notes })
+    if (policy.mode === 'on' && policy.allowDataLoss)
+      return { ...stopping(record, facts, 'unhealthy_restart', 'checks failed and data loss is permitted', error), notes }
+    return step(
+      move(record, { kind: 'degraded', ...common(record, facts, reason, error) }),
+      'checks failed; it lives, so it is left alone',
+      { notes },
+    )
   }
   if (verdict.health !== 'unhealthy' && phase.kind === 'degraded') {
     const { record: closed, notes } = endEpisode(record, facts, 'self_recovered')
@@ -82,8 +98,16 @@ function planProven(record: InstanceRecord, facts: Facts): Step {
   const proven = verdict.gated ? verdict.health === 'healthy' : nowMs - startedAtMs >= policy.verifyAfterMs
   if (!record.verified) {
     if (!proven) return step(record, 'not verified yet', { wakeAtMs: verdict.gated ? null : startedAtMs + policy.verifyAfterMs })
-    const { record: closed, notes } = closeEpisode(closeAttempt({ ...record, verified: true, provisioned: true }, 'success', nowMs), facts, 'success', null)
-    return step(move(closed, { kind: 'running', ...common(closed, facts, 'verified', null), sinceMs: record.phase.sinceMs }), 'verified', { notes, wakeAtMs: startedAtMs + policy.stableAfterMs })
+    const { record: closed, notes } = closeEpisode(
+      closeAttempt({ ...record, verified: true, provisioned: true }, 'success', nowMs),
+      facts,
+      'success',
+      null,
+    )
+    return step(move(closed, { kind: 'running', ...common(closed, facts, 'verified', null), sinceMs: record.phase.sinceMs }), 'verified', {
+      notes,
+      wakeAtMs: startedAtMs + policy.stableAfterMs,
+    })
   }
   if (record.failures === 0) return step(record, 'as wished')
   const stableAtMs = startedAtMs + policy.stableAfterMs

@@ -124,7 +124,7 @@ const AFTER: Partial<Record<Phase['reason'], string>> = {
 }
 
 function stoppingCause(phase: Extract<Phase, { kind: 'stopping' }>): string {
-  const purpose = { stopped: 'as somebody asked', deleted: 'because it is being deleted', restart: 'to be started again' }[phase.then]
+  const purpose = { stopped: 'as somebody asked', deleted: 'because it is being deleted', restart: 'to be started again' }[phase.towards]
   const why = phase.reason === 'unhealthy_restart' ? ', because its checks failed and allow_data_loss permits it' : ''
   return `It is being stopped, ${purpose}${why}${phase.lastError ? `; the last try failed: ${phase.lastError.detail.replace(/\.$/, '')}` : ''}.`
 }
