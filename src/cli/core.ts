@@ -6,6 +6,7 @@ export interface Terminal {
   readonly isTty: boolean
   /** Width in characters; Infinity where nobody looks (a pipe), so that nothing is cut off for programs. */
   readonly columns: () => number
+  readonly rows: () => number
   /** Resolves when the text was handed over, so that an endless stream waits for a slow reader. */
   readonly write: (text: string | Uint8Array) => Promise<void>
 }

@@ -47,7 +47,12 @@ export const oneOf = <const C extends string>(words: string, help: string, choic
 })
 
 /** `--wait` alone means `bare`; `--wait=state` names one of `choices`. */
-export const oneOfOr = <const C extends string>(words: string, help: string, choices: readonly C[], bare: NoInfer<C>): Flag<C | undefined> => {
+export const oneOfOr = <const C extends string>(
+  words: string,
+  help: string,
+  choices: readonly C[],
+  bare: NoInfer<C>,
+): Flag<C | undefined> => {
   const inner = oneOf(words, help, choices)
   return { ...inner, read: (raw) => inner.read(raw === true ? bare : raw) }
 }

@@ -1,6 +1,6 @@
 // From words to one call of one verb. commander parses; every way it can end comes back as a value here, so that nothing but main.ts
 // ends the process, and a usage error looks like every other error.
-import { Command, CommanderError, Option } from 'commander'
+import { type Argument, Command, CommanderError, Option } from 'commander'
 import { err, ok, type Result } from '../base/result.ts'
 import { type Failure, failure, HoldfastError } from '../contracts/errors.ts'
 import type { Core } from './core.ts'
@@ -80,6 +80,7 @@ export function buildProgram(verbs: readonly ListedVerb[], version: string, onRu
     .showSuggestionAfterError()
     .helpCommand(false)
     .enablePositionalOptions(false)
+    .configureHelp({ subcommandTerm: (command) => [command.name(), ...command.registeredArguments.map(argumentTerm)].join(' ') })
     .addHelpText('after', '\nAn <id> is an id, a unique name, or a unique id prefix. Exit codes and environment: docs/cli.md\n')
   for (const verb of verbs) declare(program, verb, onRun)
   return program
@@ -96,6 +97,11 @@ function declare(program: Command, verb: ListedVerb, onRun: OnRun): void {
   command.action(() => {
     onRun(verb, command.args, command.optsWithGlobals())
   })
+}
+
+function argumentTerm(argument: Argument): string {
+  const name = argument.variadic ? `${argument.name()}...` : argument.name()
+  return argument.required ? `<${name}>` : `[${name}]`
 }
 
 function optionOf(given: Flag<unknown>): Option {

@@ -26,7 +26,13 @@ export async function report(core: Core, json: boolean, given: Failure, next?: s
 export function errorValue(given: Failure, next?: string): ErrorValue {
   const row = ERRORS[given.code]
   return {
-    error: { code: given.code, message: messageOf(given), hint: next ?? row.next, retryable: row.retry !== 'never', fields: given.fields ?? {} },
+    error: {
+      code: given.code,
+      message: messageOf(given),
+      hint: next ?? row.next,
+      retryable: row.retry !== 'never',
+      fields: given.fields ?? {},
+    },
   }
 }
 

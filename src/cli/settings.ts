@@ -30,7 +30,8 @@ export function clientSettings(core: Core, wishes: Wishes): Result<Settings, Fai
   const url = wishes.url ?? core.env.HOLDFAST_URL
   const token = tokenFromEnv(core)
   if (!token.ok) return token
-  if (url !== undefined && !isHttpUrl(url)) return err(failure('invalid_input', `${url} is not an http or https address.`, { field: 'url' }))
+  if (url !== undefined && !isHttpUrl(url))
+    return err(failure('invalid_input', `${url} is not an http or https address.`, { field: 'url' }))
   const dir = findDataDir(core, wishes.dataDir)
   const endpoint = dir === undefined ? undefined : readEndpoint(dir)
   if (url !== undefined) {
@@ -46,7 +47,8 @@ export function clientSettings(core: Core, wishes: Wishes): Result<Settings, Fai
 }
 
 /** The data directory for `up`: given, from the environment, or `.holdfast` here. */
-export const dataDirToUse = (core: Core, given: string | undefined): string => path.resolve(core.cwd, given ?? (core.env.HOLDFAST_DATA_DIR || DATA_DIR_NAME))
+export const dataDirToUse = (core: Core, given: string | undefined): string =>
+  path.resolve(core.cwd, given ?? (core.env.HOLDFAST_DATA_DIR || DATA_DIR_NAME))
 
 /** An existing data directory: given, from the environment, or the nearest `.holdfast` at or above the working directory. */
 export function findDataDir(core: Core, given: string | undefined): string | undefined {
@@ -100,7 +102,7 @@ function isDirectory(dir: string): boolean {
 function isOurs(dir: string, uid: number): boolean {
   try {
     const found = statSync(dir, { throwIfNoEntry: false })
-    return found !== undefined && found.isDirectory() && (uid === 0 || found.uid === uid || found.uid === 0)
+    return found?.isDirectory() === true && (uid === 0 || found.uid === uid || found.uid === 0)
   } catch {
     // A directory above that may not be searched holds nothing for us.
     return false

@@ -41,7 +41,10 @@ export interface Given {
   readonly out: Output
   readonly args: readonly string[]
   readonly raw: Readonly<Record<string, unknown>>
-  readonly readFlags: <F extends Flags>(flags: F, raw: Readonly<Record<string, unknown>>) => Promise<Result<FlagValues<F & typeof COMMON_FLAGS>, Failure>>
+  readonly readFlags: <F extends Flags>(
+    flags: F,
+    raw: Readonly<Record<string, unknown>>,
+  ) => Promise<Result<FlagValues<F & typeof COMMON_FLAGS>, Failure>>
 }
 
 export function verb<const F extends Flags>(given: Verb<F>): ListedVerb {
@@ -55,4 +58,5 @@ export function verb<const F extends Flags>(given: Verb<F>): ListedVerb {
   }
 }
 
-export const usage = (detail: string, field?: string): Result<never, Failure> => err(failure('invalid_input', detail, field === undefined ? undefined : { field }))
+export const usage = (detail: string, field?: string): Result<never, Failure> =>
+  err(failure('invalid_input', detail, field === undefined ? undefined : { field }))

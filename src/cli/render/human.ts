@@ -60,8 +60,8 @@ export function bytes(count: number | null): string {
 export const percent = (ratio: number | null): string => (ratio === null ? '-' : `${(ratio * 100).toFixed(1).replace(/\.0$/, '')}%`)
 
 /** Text from elsewhere, made harmless: a terminal must not obey what a label or an error message says. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are exactly what this looks for
-export const harmless = (text: string): string => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`)
+export const harmless = (text: string): string =>
+  text.replace(/[^\P{Cc}\n\t]/gu, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`)
 
 /** One line of it. */
 export const oneLine = (text: string): string => harmless(text.replace(/\s*[\r\n\t]+\s*/g, ' ').trim())

@@ -4,6 +4,7 @@ import path from 'node:path'
 import type { Random } from '../../base/clock.ts'
 import { err, OK, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
+import { errnoOf } from '../errno.ts'
 
 export async function writeAtomic(file: string, text: string, mode: number, random: Random): Promise<Result<void, Failure>> {
   const temporary = `${file}.${random.text(8)}.tmp`
@@ -47,15 +48,13 @@ function unusable(dir: string, error: unknown): Failure {
     EEXIST: 'it exists and is not a directory',
     ENOENT: 'it is gone, or a link that leads nowhere',
   }
-  const code = codeOf(error)
+  const code = errnoOf(error)
   if (code === 'ENOSPC' || code === 'EDQUOT') return fileFailure(error, dir)
   return failure('data_dir_unusable', `Cannot use the data directory ${dir}: ${why[code] ?? code}.`, { path: dir, error: code }, error)
 }
 
 export function fileFailure(error: unknown, file: string): Failure {
-  const code = codeOf(error)
+  const code = errnoOf(error)
   if (code === 'ENOSPC' || code === 'EDQUOT') return failure('disk_full', `No space left to write ${file}.`, { path: file }, error)
   return failure('file_error', `Cannot write ${file} (${code}).`, { path: file, error: code }, error)
 }
-
-export const codeOf = (error: unknown): string => (error instanceof Error && 'code' in error ? String(error.code) : 'unknown error')

@@ -12,7 +12,8 @@ import path from 'node:path'
 import type { Random } from '../../base/clock.ts'
 import { err, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
-import { codeOf, fileFailure } from './files.ts'
+import { errnoOf } from '../errno.ts'
+import { fileFailure } from './files.ts'
 import { type ProcessName, processOf, runs } from './process-facts.ts'
 
 export interface Lock {
@@ -82,7 +83,7 @@ async function linked(from: string, to: string): Promise<boolean> {
     await link(from, to)
     return true
   } catch (error) {
-    if (codeOf(error) === 'EEXIST') return false
+    if (errnoOf(error) === 'EEXIST') return false
     throw error
   }
 }
@@ -92,7 +93,7 @@ async function readHolder(file: string): Promise<Holder | undefined> {
   try {
     text = await readFile(file, 'utf8')
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined
+    if (errnoOf(error) === 'ENOENT') return undefined
     throw error
   }
   return parseHolder(text) ?? { pid: -1, startTime: '', bootId: '', nonce: 'unreadable', verb: '' }
@@ -106,7 +107,9 @@ function parseHolder(text: string): Holder | undefined {
     const record: Readonly<Record<string, unknown>> = { ...value }
     const { pid, startTime, bootId, nonce, verb } = record
     if (typeof pid !== 'number' || typeof startTime !== 'string' || typeof bootId !== 'string') return undefined
-    return typeof nonce === 'string' && /^[0-9a-z]{20}$/.test(nonce) && typeof verb === 'string' ? { pid, startTime, bootId, nonce, verb } : undefined
+    return typeof nonce === 'string' && /^[0-9a-z]{20}$/.test(nonce) && typeof verb === 'string'
+      ? { pid, startTime, bootId, nonce, verb }
+      : undefined
   } catch {
     return undefined
   }

@@ -36,4 +36,5 @@ function unknownKey(path: TomlPath, schema: z.ZodType): string {
 }
 
 /** `processes.web.ports.0.internal`; a key that is not a bare word is quoted. */
-const dotted = (path: TomlPath): string => path.map((part) => (/^[A-Za-z0-9_-]+$/.test(String(part)) ? String(part) : JSON.stringify(part))).join('.')
+const dotted = (path: TomlPath): string =>
+  path.map((part) => (/^[A-Za-z0-9_-]+$/.test(String(part)) ? String(part) : JSON.stringify(part))).join('.')

@@ -85,18 +85,19 @@ class Walker {
       this.#mark(path, part.at)
     }
     this.#space(false)
-    if (!this.#peek('=')) return this.#lineEnd()
-    this.#at += 1
-    this.#space(false)
-    this.#value(path)
+    if (this.#peek('=')) {
+      this.#at += 1
+      this.#space(false)
+      this.#value(path)
+    } else this.#lineEnd()
   }
 
   #value(path: TomlPath): void {
     const start = this.#text[this.#at]
-    if (start === '"' || start === "'") return void this.#string()
-    if (start === '[') return this.#array(path)
-    if (start === '{') return this.#inlineTable(path)
-    while (this.#at < this.#text.length && !',]}#\n'.includes(this.#text[this.#at] ?? '')) this.#at += 1
+    if (start === '"' || start === "'") this.#string()
+    else if (start === '[') this.#array(path)
+    else if (start === '{') this.#inlineTable(path)
+    else while (this.#at < this.#text.length && !',]}#\n'.includes(this.#text[this.#at] ?? '')) this.#at += 1
   }
 
   #array(path: TomlPath): void {

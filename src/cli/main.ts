@@ -1,0 +1,63 @@
+// The command line as a process: the real terminals, environment, signals and clock go in, an exit code comes out.
+import { isatty } from 'node:tty'
+import packageJson from '../../package.json' with { type: 'json' }
+import { systemClock, systemRandom } from '../base/system.ts'
+import { VERBS } from './catalog.ts'
+import type { Core, SignalName, Terminal } from './core.ts'
+import { EXIT } from './exit.ts'
+import { runCli } from './program.ts'
+
+/** Resolves with the exit code; the caller sets it and lets the process end by itself, so that output in a pipe is not cut off. */
+export async function main(argv: readonly string[]): Promise<number> {
+  const core: Core = {
+    env: process.env,
+    cwd: process.cwd(),
+    pid: process.pid,
+    uid: process.getuid?.() ?? -1,
+    out: terminal(process.stdout),
+    err: terminal(process.stderr),
+    stdin: readStdin,
+    stdinIsTty: isatty(0),
+    clock: systemClock,
+    random: systemRandom,
+    onSignal,
+    exitNow: (code) => process.exit(code),
+  }
+  return runCli(argv, VERBS, packageJson.version, core)
+}
+
+function terminal(stream: NodeJS.WriteStream): Terminal {
+  // A reader that went away (`| head`) wants no more: end quietly, as other tools do.
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.unexpected)
+  })
+  return {
+    isTty: stream.isTTY === true,
+    columns: () => (stream.isTTY ? stream.columns || 80 : Number.POSITIVE_INFINITY),
+    rows: () => (stream.isTTY ? stream.rows || 24 : Number.POSITIVE_INFINITY),
+    write: (text) =>
+      new Promise((resolve) => {
+        if (stream.write(text)) resolve()
+        else stream.once('drain', resolve)
+      }),
+  }
+}
+
+async function readStdin(bytesMax: number): Promise<Uint8Array | undefined> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of process.stdin) {
+    const piece = Buffer.from(chunk)
+    bytes += piece.byteLength
+    if (bytes > bytesMax) return undefined
+    chunks.push(piece)
+  }
+  return Buffer.concat(chunks)
+}
+
+function onSignal(signals: readonly SignalName[], run: (signal: SignalName) => void): () => void {
+  for (const signal of signals) process.on(signal, run)
+  return () => {
+    for (const signal of signals) process.off(signal, run)
+  }
+}

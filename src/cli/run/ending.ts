@@ -1,0 +1,24 @@
+// The end of a long-running verb: the first signal asks for an orderly one, the second does not wait for it.
+import type { Core, SignalName } from '../core.ts'
+
+const NUMBERS: Readonly<Record<SignalName, number>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 }
+
+export interface Ending {
+  /** Aborted by the first signal. */
+  readonly signal: AbortSignal
+  /** Resolves with the first signal. */
+  readonly asked: Promise<SignalName>
+  /** Back to what signals do by themselves. */
+  release(): void
+}
+
+export function onEnding(core: Core): Ending {
+  const controller = new AbortController()
+  const { promise, resolve } = Promise.withResolvers<SignalName>()
+  const release = core.onSignal(['SIGINT', 'SIGTERM', 'SIGHUP'], (signal) => {
+    if (controller.signal.aborted) core.exitNow(128 + NUMBERS[signal])
+    controller.abort(new Error(signal))
+    resolve(signal)
+  })
+  return { signal: controller.signal, asked: promise, release }
+}

@@ -1,0 +1,50 @@
+// The data directory as a place that one `up` owns: its lock, its endpoint file and the marker that `down` leaves.
+import { rm, stat } from 'node:fs/promises'
+import path from 'node:path'
+import type { Random } from '../../base/clock.ts'
+import { OK, ok, type Result } from '../../base/result.ts'
+import type { Failure } from '../../contracts/errors.ts'
+import { endpointFile } from '../settings.ts'
+import { prepareDataDir, writeAtomic } from './files.ts'
+import { type Lock, lockDataDir } from './lock.ts'
+
+export interface Place {
+  readonly dir: string
+  readonly stateDir: string
+  readonly logFile: string
+  publish(url: string, pid: number): Promise<Result<void, Failure>>
+  /** `holdfast down` asked for this end. */
+  downWanted(): Promise<boolean>
+  leave(): Promise<void>
+}
+
+export const agentStateDir = (dir: string): string => path.join(dir, 'agent')
+export const downMarker = (dir: string): string => path.join(dir, 'down')
+
+export async function takePlace(dir: string, verb: string, pid: number, random: Random): Promise<Result<Place, Failure>> {
+  const prepared = await prepareDataDir(dir, random)
+  if (!prepared.ok) return prepared
+  const locked = await lockDataDir(dir, verb, pid, random)
+  if (!locked.ok) return locked
+  const lock: Lock = locked.value
+  // Left by one that was killed: they are about nobody who lives.
+  await Promise.all([rm(endpointFile(dir), { force: true }), rm(downMarker(dir), { force: true })])
+  return ok({
+    dir,
+    stateDir: agentStateDir(dir),
+    logFile: path.join(dir, 'holdfast.log'),
+    publish: async (url, holderPid) => {
+      const written = await writeAtomic(endpointFile(dir), `${JSON.stringify({ url, pid: holderPid })}\n`, 0o644, random)
+      return written.ok ? OK : written
+    },
+    downWanted: async () =>
+      stat(downMarker(dir)).then(
+        () => true,
+        () => false,
+      ),
+    leave: async () => {
+      await Promise.all([rm(endpointFile(dir), { force: true }), rm(downMarker(dir), { force: true })])
+      await lock.release()
+    },
+  })
+}

@@ -1,0 +1,141 @@
+// `holdfast up`: control plane and agent in this process, on one data directory.
+//
+// Order of a start: everything that can be wrong with the input (configuration, manifest), the lock, the log, the control plane, the
+// agent, the endpoint file, the ready line. Whatever fails in between ends what was started before. Order of an end: the reverse, with
+// the workloads first if they are to end too. Workloads belong to no step of it: they are processes of their own and outlive us.
+import { readFile } from 'node:fs/promises'
+import { Cleanup } from '../../base/cleanup.ts'
+import { ok, type Result } from '../../base/result.ts'
+import { createClient } from '../../client/client.ts'
+import type { Failure } from '../../contracts/errors.ts'
+import type { Core } from '../core.ts'
+import { EXIT } from '../exit.ts'
+import { type LoadedManifest, loadManifest } from '../manifest.ts'
+import type { Output } from '../output.ts'
+import { report } from '../report.ts'
+import { dataDirToUse } from '../settings.ts'
+import type { Outcome } from '../verb.ts'
+import { type Ending, onEnding } from './ending.ts'
+import { showLive } from './live.ts'
+import { LOG_BYTES_MAX, openLogFile } from './log-file.ts'
+import { makeParts, type Parts, readConfig, startAgentPart, startControlPart } from './parts.ts'
+import { type Place, takePlace } from './place.ts'
+
+export interface UpFlags {
+  readonly manifest: string | undefined
+  readonly env: string
+  readonly dataDir: string | undefined
+  readonly listen: string | undefined
+  readonly nodeName: string | undefined
+  readonly config: string | undefined
+  readonly stopWorkloads: boolean
+  readonly logStderr: boolean
+}
+
+/** A workload's grace is 10 s by default, and many stop at the same time. */
+export const STOP_WORKLOADS_MS = 90_000
+
+export async function runUp(core: Core, out: Output, flags: UpFlags): Promise<Outcome> {
+  const dir = dataDirToUse(core, flags.dataDir)
+  const config = await readConfig(core, dir, flags)
+  if (!config.ok) return config
+  const manifest = flags.manifest === undefined ? ok(undefined) : await loadManifest(core.cwd, flags.manifest, flags.env)
+  if (!manifest.ok) return manifest
+  const place = await takePlace(dir, 'up', core.pid, core.random)
+  if (!place.ok) return place
+  const ending = onEnding(core)
+  const cleanup = new Cleanup()
+  cleanup.add('signals', () => ending.release())
+  cleanup.add('data directory', () => place.value.leave())
+  try {
+    const also = flags.logStderr || core.env.JOURNAL_STREAM ? (line: string) => void core.err.write(line) : undefined
+    const logFile = openLogFile(place.value.logFile, LOG_BYTES_MAX, also)
+    if (!logFile.ok) return logFile
+    cleanup.add('log', () => logFile.value.close())
+    const parts = makeParts(core, config.value.config, 'up', logFile.value.write)
+    return await serve({ core, out, flags, parts, place: place.value, manifest: manifest.value, ending, cleanup })
+  } finally {
+    await cleanup.run()
+  }
+}
+
+interface Serving {
+  readonly core: Core
+  readonly out: Output
+  readonly flags: UpFlags
+  readonly parts: Parts
+  readonly place: Place
+  readonly manifest: LoadedManifest | undefined
+  readonly ending: Ending
+  readonly cleanup: Cleanup
+}
+
+type Started = Extract<Awaited<ReturnType<typeof startBoth>>, { readonly ok: true }>['value']
+
+async function serve(given: Serving): Promise<Outcome> {
+  const { core, out, ending, place } = given
+  const started = await startBoth(given)
+  if (!started.ok) return started
+  const { control } = started.value
+  if (ending.signal.aborted) return end(given, started.value, await ending.asked)
+  const published = await place.publish(control.url, core.pid)
+  if (!published.ok) return published
+  if (out.json) await core.out.write(`${JSON.stringify({ ready: true, url: control.url, data: place.dir })}\n`)
+  else await core.out.write(`holdfast ready url=${control.url} data=${place.dir}\n`)
+  const watched = new AbortController()
+  const watching =
+    given.manifest === undefined
+      ? Promise.resolve()
+      : deployAndWatch(given, given.manifest, control, AbortSignal.any([watched.signal, ending.signal]))
+  const signal = await ending.asked
+  watched.abort()
+  await watching
+  return end(given, started.value, signal)
+}
+
+async function startBoth({ parts, place, cleanup }: Serving) {
+  let agent: Extract<Awaited<ReturnType<typeof startAgentPart>>, { readonly ok: true }>['value'] | undefined
+  const control = await startControlPart(parts, { dataDir: place.dir, agent: () => agent })
+  if (!control.ok) return control
+  cleanup.add('control plane', () => control.value.close())
+  const started = await startAgentPart(parts, { stateDir: place.stateDir, controlUrl: control.value.url, token: control.value.agentToken })
+  if (!started.ok) return started
+  agent = started.value
+  // Closed before the control plane, which takes its last words.
+  cleanup.add('agent', () => started.value.close())
+  return ok({ control: control.value, agent: started.value })
+}
+
+/** Shows what becomes of the manifest. A refusal is printed and the platform stays up: what ran before keeps running. */
+async function deployAndWatch(given: Serving, manifest: LoadedManifest, control: Started['control'], signal: AbortSignal): Promise<void> {
+  const { core, out, flags } = given
+  const token = (await readFile(control.operatorTokenFile, 'utf8')).trim()
+  const client = createClient({ url: control.url, token, clock: core.clock, random: core.random })
+  const deployed = await client.call('deploy', { body: { manifest: { ...manifest.data }, env: flags.env }, signal })
+  if (signal.aborted) return
+  if (!deployed.ok) {
+    await report(core, out.json, deployed.error)
+    return
+  }
+  if (out.json) return
+  const hint = `Ctrl-C stops serving; workloads keep running. Look closer from another terminal: holdfast list, holdfast why NAME`
+  await showLive(core, client, deployed.value, hint, signal)
+}
+
+async function end({ out, flags, parts, place, cleanup }: Serving, { agent }: Started, signal: string): Promise<Outcome> {
+  const byDown = await place.downWanted()
+  const stops = flags.stopWorkloads || byDown
+  parts.log.info('stopping', { signal, stop_workloads: stops })
+  let stopped: Result<void, Failure> = ok(undefined)
+  if (stops) stopped = await agent.stopWorkloads(STOP_WORKLOADS_MS)
+  const left = agent.instances
+  await cleanup.run()
+  if (!stopped.ok) return stopped
+  const command = flags.dataDir === undefined ? 'holdfast down' : `holdfast down --data-dir ${place.dir}`
+  if (!stops)
+    await out.note(
+      `holdfast stopped serving; ${left === 0 ? 'there were no workloads' : `workloads keep running. To stop them: ${command}`}`,
+    )
+  else await out.note('holdfast stopped, and so did its workloads; the next up starts them again')
+  return ok(EXIT.ok)
+}

@@ -1,0 +1,69 @@
+import { ok } from '../../base/result.ts'
+import type { EventView } from '../../contracts/views.ts'
+import { EXIT } from '../exit.ts'
+import { flag, text, whole } from '../flags.ts'
+import { absolute, oneLine } from '../render/human.ts'
+import { type Column, cutTo, table } from '../render/table.ts'
+import { collect, connect } from '../session.ts'
+import { verb } from '../verb.ts'
+
+const LIMIT = 50
+
+/** The data of an event as `key=value` words: nothing nested matters to a reader of a table. */
+export function eventText(event: EventView): string {
+  const words = Object.entries(event.data)
+    .filter(([, value]) => value !== null && value !== undefined && value !== '')
+    .map(([key, value]) => `${key}=${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
+  return oneLine(words.join(' '))
+}
+
+const COLUMNS: readonly Column<EventView>[] = [
+  { head: 'CURSOR', cell: (event) => event.cursor, right: true },
+  { head: 'TIME', cell: (event) => absolute(event.at) },
+  { head: 'TYPE', cell: (event) => event.type },
+  { head: 'INSTANCE', cell: (event) => event.instance_id ?? '-', shrinksTo: 14 },
+  { head: 'NODE', cell: (event) => event.node_id ?? '-', shrinksTo: 6, spare: true },
+  { head: 'WHAT', cell: eventText, shrinksTo: 20 },
+]
+
+export const events = verb({
+  name: 'events',
+  args: '',
+  group: 'Look',
+  summary: 'Show what happened, oldest first',
+  more: `Without -f: the ${LIMIT} events after the cursor, or --limit. With -f: all after the cursor, then each new one as it happens.`,
+  flags: {
+    follow: flag('-f, --follow', 'go on with each new event'),
+    after: text('--after <cursor>', 'only events after this cursor'),
+    instance: text('--instance <id>', 'only events of this instance'),
+    limit: whole('--limit <n>', `at most this many (default ${LIMIT}); not with -f`, 1, 1_000_000),
+  },
+  async run({ core, out, flags }) {
+    const client = await connect({ core, flags })
+    if (!client.ok) return client
+    const { after, instance } = flags
+    if (flags.follow) {
+      const ended = await client.value.events(
+        {
+          follow: true,
+          ...(after !== undefined && { after }),
+          ...(instance !== undefined && { instance }),
+          onReconnect: (why) => void out.note(`connection lost (${why.detail}); trying again`),
+        },
+        async (event) => {
+          const line = `${event.cursor} ${absolute(event.at)} ${event.type} ${event.instance_id ?? event.node_id ?? '-'} ${eventText(event)}`
+          await out.value(event, () => `${cutTo(line, out.columns)}\n`)
+        },
+      )
+      return ended.ok ? ok(EXIT.ok) : ended
+    }
+    const listed = await collect(flags.limit ?? LIMIT, ({ limit, cursor }) =>
+      client.value.call('listEvents', { query: { limit, after: cursor ?? after, instance } }),
+    )
+    if (!listed.ok) return listed
+    const { items, more } = listed.value
+    await out.value(items, () => (items.length === 0 ? 'no events\n' : table(items, COLUMNS, out.columns, out.paint)))
+    if (more) await out.note(`there are more: holdfast events --after ${items.at(-1)?.cursor ?? ''}`)
+    return ok(EXIT.ok)
+  },
+})

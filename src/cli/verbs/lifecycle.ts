@@ -1,0 +1,92 @@
+// The verbs that wish an instance into another state: they differ in their words, in the route, and in what --wait waits for.
+
+import { finish } from '../finish.ts'
+import { duration, flag } from '../flags.ts'
+import { connect } from '../session.ts'
+import { type ListedVerb, verb } from '../verb.ts'
+import type { Awaited } from '../wait.ts'
+
+interface Wish {
+  readonly name: string
+  readonly summary: string
+  readonly route:
+    | 'startInstance'
+    | 'stopInstance'
+    | 'restartInstance'
+    | 'recoverInstance'
+    | 'pauseInstance'
+    | 'resumeInstance'
+    | 'deleteInstance'
+  readonly what: string
+  readonly awaited: Awaited
+  /** Only a newer incarnation counts as done. */
+  readonly renews?: true
+}
+
+const WISHES: readonly Wish[] = [
+  { name: 'start', summary: 'Wish an instance running', route: 'startInstance', what: 'starting', awaited: 'running' },
+  {
+    name: 'stop',
+    summary: 'Wish an instance stopped; it stays so until you start it',
+    route: 'stopInstance',
+    what: 'stopping',
+    awaited: 'stopped',
+  },
+  {
+    name: 'restart',
+    summary: 'Stop an instance and start it again',
+    route: 'restartInstance',
+    what: 'restarting',
+    awaited: 'running',
+    renews: true,
+  },
+  {
+    name: 'recover',
+    summary: 'Try again now: forces a recovery and lifts a quarantine',
+    route: 'recoverInstance',
+    what: 'recovering',
+    awaited: 'running',
+  },
+  { name: 'pause', summary: 'Freeze an instance', route: 'pauseInstance', what: 'pausing', awaited: 'paused' },
+  { name: 'resume', summary: 'Thaw a paused instance', route: 'resumeInstance', what: 'resuming', awaited: 'running' },
+  {
+    name: 'delete',
+    summary: 'Delete an instance; its record and last logs are kept for a while',
+    route: 'deleteInstance',
+    what: 'deleting',
+    awaited: 'deleted',
+  },
+]
+
+export const LIFECYCLE: readonly ListedVerb[] = WISHES.map((wish) =>
+  verb({
+    name: wish.name,
+    args: '<id>',
+    group: 'Act',
+    summary: wish.summary,
+    flags: {
+      wait: flag('--wait', `wait until it is ${wish.awaited}`),
+      waitTimeout: duration('--wait-timeout <time>', 'give up waiting after this long (default 60s)'),
+    },
+    async run({ core, out, args: [id = ''], flags }) {
+      const client = await connect({ core, flags })
+      if (!client.ok) return client
+      const before = wish.renews ? await client.value.call('getInstance', { params: { id } }) : undefined
+      if (before && !before.ok) return before
+      const answer = await client.value.call(wish.route, { params: { id } })
+      if (!answer.ok) return answer
+      const instance = answer.value
+      return finish({
+        core,
+        out,
+        client: client.value,
+        what: wish.what,
+        instance,
+        next: wish.awaited === 'deleted' ? 'holdfast list' : `holdfast wait ${instance.name} ${wish.awaited}`,
+        awaited: flags.wait ? wish.awaited : undefined,
+        timeoutMs: flags.waitTimeout,
+        ...(before && { afterIncarnation: before.value.incarnation }),
+      })
+    },
+  }),
+)

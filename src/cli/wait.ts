@@ -1,0 +1,111 @@
+// Waiting for an instance. `judge` decides from one answer of the API; `awaitState` asks until there is a verdict or the time is up.
+// Timing out says nothing about the operation itself, which goes on; that is why it has an exit code of its own.
+import { err, ok, type Result } from '../base/result.ts'
+import type { Client } from '../client/client.ts'
+import { type Failure, failure } from '../contracts/errors.ts'
+import type { InstanceView } from '../contracts/views.ts'
+import type { Core } from './core.ts'
+
+export const AWAITED = [
+  'running',
+  'healthy',
+  'stopped',
+  'paused',
+  'completed',
+  'deleted',
+  'failed',
+  'quarantined',
+  'crash_looping',
+  'degraded',
+] as const
+export type Awaited = (typeof AWAITED)[number]
+
+export type Verdict = 'reached' | 'waiting' | 'never'
+
+/** `afterIncarnation`: an older incarnation proves nothing yet, as after a restart. */
+export function judge(instance: InstanceView, awaited: Awaited, afterIncarnation = -1): Verdict {
+  const { state, health } = instance
+  if (state === awaited && awaited !== 'running') return 'reached'
+  // What it says of itself is still about an older wish.
+  if (instance.desired.observed_generation < instance.desired.generation) return 'waiting'
+  const current = instance.incarnation > afterIncarnation
+  if (current && reached(state, health.status, awaited)) return 'reached'
+  return isOver(instance, awaited) ? 'never' : 'waiting'
+}
+
+function reached(state: string, health: string, awaited: Awaited): boolean {
+  switch (awaited) {
+    // One that ran and ended well did run.
+    case 'running':
+      return state === 'running' || state === 'completed'
+    case 'healthy':
+      return state === 'running' && health === 'healthy'
+    case 'stopped':
+      return state === 'stopped' || state === 'completed' || state === 'deleted'
+    default:
+      return state === awaited
+  }
+}
+
+/** States that lead nowhere by themselves. A crash loop and a lost node are still being worked on. */
+function isOver(instance: InstanceView, awaited: Awaited): boolean {
+  const { state } = instance
+  switch (state) {
+    case 'deleted':
+    case 'completed':
+    case 'quarantined':
+      return true
+    case 'failed':
+      return awaited === 'stopped' || instance.next_attempt_at === null || instance.last_error?.retry === 'never'
+    case 'stopped':
+      return instance.desired.state !== 'running' || awaited !== 'running'
+    default:
+      return false
+  }
+}
+
+const POLL_MS = { first: 50, factor: 1.5, max: 1000 }
+
+/** What came of waiting: the instance (undefined once it is gone), and whether it is what was awaited. */
+export interface Waited {
+  readonly reached: boolean
+  readonly instance: InstanceView | undefined
+}
+
+export interface WaitOptions {
+  readonly id: string
+  readonly awaited: Awaited
+  readonly timeoutMs: number
+  readonly afterIncarnation?: number
+  readonly onChange?: (instance: InstanceView) => Promise<void>
+}
+
+export async function awaitState(core: Core, client: Client, options: WaitOptions): Promise<Result<Waited, Failure>> {
+  const startedMs = core.clock.elapsedMs()
+  let shown = ''
+  let last = 'not seen yet'
+  for (let pauseMs = POLL_MS.first; ; pauseMs = Math.min(POLL_MS.max, pauseMs * POLL_MS.factor)) {
+    const seen = await client.call('getInstance', { params: { id: options.id } })
+    if (!seen.ok && seen.error.code === 'not_found' && last !== 'not seen yet')
+      return ok({ reached: options.awaited === 'deleted' || options.awaited === 'stopped', instance: undefined })
+    // The control plane may be restarting: waiting is about the instance, so go on until the time is up.
+    if (!seen.ok && seen.error.code !== 'control_unreachable' && seen.error.code !== 'store_unavailable') return seen
+    if (seen.ok) {
+      const instance = seen.value
+      last = `${instance.state}, ${instance.reason}`
+      if (last !== shown) await options.onChange?.(instance)
+      shown = last
+      const verdict = judge(instance, options.awaited, options.afterIncarnation)
+      if (verdict !== 'waiting') return ok({ reached: verdict === 'reached', instance })
+    }
+    const leftMs = options.timeoutMs - (core.clock.elapsedMs() - startedMs)
+    if (leftMs <= 0)
+      return err(
+        failure('wait_timeout', `${options.id} is not ${options.awaited} after ${options.timeoutMs} ms (now ${last}).`, {
+          instance_id: options.id,
+          awaited: options.awaited,
+        }),
+      )
+    await core.clock.sleep(Math.min(pauseMs, leftMs))
+  }
+}

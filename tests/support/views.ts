@@ -1,0 +1,33 @@
+// Answers of the API as tests want them.
+import type { InstanceView } from '../../src/contracts/views.ts'
+
+export const instanceView = (given: Partial<InstanceView> = {}): InstanceView => ({
+  id: 'inst_0000000000000000000a',
+  name: 'web',
+  org_id: 'org_00000000000000000000',
+  runtime: 'process',
+  state: 'running',
+  reason: 'verified',
+  since: '2026-11-21T05:00:00.000Z',
+  incarnation: 1,
+  attempt: 0,
+  next_attempt_at: null,
+  last_error: null,
+  desired: { state: 'running', generation: 1, observed_generation: 1, spec: { command: ['sleep', '60'], memory: '64Mi', cpu: 1 } },
+  node_id: 'node-a',
+  app: null,
+  env: null,
+  process_type: null,
+  health: { status: 'healthy', checks: [] },
+  addresses: [],
+  pid: 42,
+  last_exit: null,
+  cloud_init: null,
+  notes: [],
+  labels: {},
+  metadata: {},
+  version: 1,
+  created_at: '2026-11-21T05:00:00.000Z',
+  updated_at: '2026-11-21T05:00:01.000Z',
+  ...given,
+})
