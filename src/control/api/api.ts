@@ -8,11 +8,11 @@ import { auditHandlers } from './audit.ts'
 import { createCallers } from './caller.ts'
 import type { ApiDeps } from './deps.ts'
 import { envHandlers } from './envs.ts'
-import { createEventTail } from './event-tail.ts'
+import { EventTail } from './event-tail.ts'
 import { eventHandlers } from './events.ts'
 import { verbHandlers } from './instance-verbs.ts'
 import { instanceHandlers } from './instances.ts'
-import { createLink, type Link } from './link.ts'
+import { Link } from './link.ts'
 import { nodeHandlers } from './nodes.ts'
 import { addOpenRoutes } from './open-routes.ts'
 import { addOpenApi, schemaOf } from './openapi.ts'
@@ -34,8 +34,8 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   await addOpenApi(app, deps.version)
   const closing = new AbortController()
   const callers = createCallers(deps)
-  const tail = createEventTail(deps)
-  const link = createLink(deps, callers)
+  const tail = new EventTail(deps)
+  const link = new Link(deps, callers)
   const { instanceEvents, listEvents } = eventHandlers({ ...deps, tail })
   const { statsInstance, logsInstance, execInstance } = outputHandlers({ ...deps, link })
   const handlers = {
@@ -50,7 +50,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   }
   addRoutes(app, deps, { callers, handlers, streams: { listEvents, logsInstance, execInstance }, closing: closing.signal }, schemaOf)
   addOpenRoutes(app, deps, { link, callers, schema: schemaOf('health') })
-  app.server.on('upgrade', link.onUpgrade)
+  app.server.on('upgrade', (request, socket, head) => link.onUpgrade(request, socket, head))
   await app.ready()
   registerGauges(deps, link)
   return {
@@ -67,7 +67,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
 }
 
 function registerGauges(deps: ApiDeps, link: Link): void {
-  deps.meter.gauge('agents_connected', () => [{ value: link.sessions.size }])
+  deps.meter.gauge('agents_connected', () => [{ value: link.connected }])
   deps.meter.gauge('agent_last_seen_age_seconds', () => [{ value: link.oldestHeardSeconds() }])
 }
 

@@ -20,117 +20,120 @@ export interface EventBatch {
   readonly upTo: number
 }
 
-export interface EventTail {
-  /** The newest cursor there is now. */
-  latest(): Promise<Result<number, Failure>>
-  /** What is known after the cursor; empty when that is nothing. */
-  after(cursor: number, filter: EventFilter): Promise<Result<EventBatch, Failure>>
-  /** Resolves when there may be more than up to the cursor, when some time has passed, or when aborted. */
-  changed(cursor: number, signal: AbortSignal): Promise<void>
-  close(): void
-}
-
 const PAGE = 200
 
-export function createEventTail(deps: Pick<ApiDeps, 'store' | 'clock' | 'limits' | 'log'>): EventTail {
-  const { store, clock, limits } = deps
-  let tail: EventRecord[] = []
-  /** The tail holds every event after `base` up to `head`; null = nothing read yet. */
-  let base: number | null = null
-  let head = 0
-  let reading: Promise<Result<void, Failure>> | null = null
-  let again = false
-  const waiting = new Set<() => void>()
+type TailDeps = Pick<ApiDeps, 'store' | 'clock' | 'limits' | 'log'>
 
-  const append = (events: readonly EventRecord[], last: EventRecord) => {
-    tail.push(...events)
-    head = last.cursor
-    const surplus = tail.length - limits.eventTailMax
-    if (surplus > 0) {
-      base = tail[surplus - 1]?.cursor ?? base
-      tail = tail.slice(surplus)
-    }
-    for (const look of [...waiting]) look()
+export class EventTail {
+  readonly #deps: TailDeps
+  readonly #waiting = new Set<() => void>()
+  readonly #stop: () => void
+  #tail: EventRecord[] = []
+  /** The tail holds every event after `base` up to `head`; null = nothing read yet. */
+  #base: number | null = null
+  #head = 0
+  #reading: Promise<Result<void, Failure>> | null = null
+  #again = false
+
+  constructor(deps: TailDeps) {
+    this.#deps = deps
+    this.#stop = deps.store.listen((change) => {
+      if (this.#waiting.size > 0 && (change === null || change.kind === 'event')) void this.#refresh()
+    })
   }
-  const readOnce = async (): Promise<Result<void, Failure>> => {
-    if (base === null) {
-      const newest = await latestCursor(store.db)
+
+  /** What is known after the cursor; empty when that is nothing. */
+  async after(cursor: number, filter: EventFilter): Promise<Result<EventBatch, Failure>> {
+    if (this.#base === null) {
+      const fresh = await this.#refresh()
+      if (!fresh.ok) return fresh
+    }
+    const base = this.#base ?? 0
+    if (cursor >= base) {
+      const newer = this.#tail.slice(firstAfter(this.#tail, cursor))
+      return ok({ events: newer.filter((event) => matches(event, filter)), upTo: Math.max(cursor, this.#head) })
+    }
+    const query = { scope: filter.scope, after: cursor, limit: PAGE, ...(filter.instanceId && { instanceId: filter.instanceId }) }
+    const page = await listEvents(this.#deps.store.db, query)
+    if (!page.ok) return page
+    const last = page.value.at(-1)?.cursor ?? cursor
+    // A page that is not full looked at everything there was, so certainly at all up to where the tail began.
+    return ok({ events: page.value, upTo: page.value.length < PAGE ? Math.max(last, base) : last })
+  }
+
+  /** Resolves when there may be more than up to the cursor, when some time has passed, or when aborted. */
+  changed(cursor: number, signal: AbortSignal): Promise<void> {
+    if (this.#head > cursor || signal.aborted) return Promise.resolve()
+    return new Promise((resolve) => {
+      const done = () => {
+        this.#waiting.delete(look)
+        cancel()
+        signal.removeEventListener('abort', done)
+        resolve()
+      }
+      const look = () => {
+        if (this.#head > cursor) done()
+      }
+      const cancel = this.#deps.clock.after(this.#deps.limits.eventPollMs, done)
+      this.#waiting.add(look)
+      signal.addEventListener('abort', done, { once: true })
+      // A notification between the caller's last look and now would have woken nobody.
+      void this.#refresh()
+    })
+  }
+
+  close(): void {
+    this.#stop()
+  }
+
+  /** One read at a time; a wish during one leads to one more look. Never rejects. */
+  #refresh(): Promise<Result<void, Failure>> {
+    this.#again = true
+    this.#reading ??= this.#readUntilQuiet()
+    return this.#reading
+  }
+
+  async #readUntilQuiet(): Promise<Result<void, Failure>> {
+    try {
+      for (;;) {
+        this.#again = false
+        const done = await this.#readOnce()
+        if (!done.ok || !this.#again) return done
+      }
+    } catch (error) {
+      this.#deps.log.error('reading events failed', { error: error instanceof Error ? error.message : String(error) })
+      return err(failure('internal', 'The events could not be read.', undefined, error))
+    } finally {
+      this.#reading = null
+    }
+  }
+
+  async #readOnce(): Promise<Result<void, Failure>> {
+    const { db } = this.#deps.store
+    if (this.#base === null) {
+      const newest = await latestCursor(db)
       if (!newest.ok) return newest
-      base = newest.value
-      head = newest.value
+      this.#base = newest.value
+      this.#head = newest.value
     }
     for (;;) {
-      const page = await listEvents(store.db, { scope: null, after: head, limit: PAGE })
+      const page = await listEvents(db, { scope: null, after: this.#head, limit: PAGE })
       if (!page.ok) return page
       const last = page.value.at(-1)
       if (last === undefined) return ok(undefined)
-      append(page.value, last)
+      this.#append(page.value, last)
     }
   }
-  const readUntilQuiet = async (): Promise<Result<void, Failure>> => {
-    try {
-      for (;;) {
-        again = false
-        const done = await readOnce()
-        if (!done.ok || !again) return done
-      }
-    } catch (error) {
-      deps.log.error('reading events failed', { error: error instanceof Error ? error.message : String(error) })
-      return err(failure('internal', 'The events could not be read.', undefined, error))
-    } finally {
-      reading = null
-    }
-  }
-  /** One read at a time; a wish during one leads to one more look. */
-  const refresh = (): Promise<Result<void, Failure>> => {
-    again = true
-    reading ??= readUntilQuiet()
-    return reading
-  }
-  const stop = store.listen((change) => {
-    if (waiting.size > 0 && (change === null || change.kind === 'event')) void refresh()
-  })
 
-  return {
-    async latest() {
-      const fresh = await refresh()
-      return fresh.ok ? ok(head) : fresh
-    },
-    async after(cursor, filter) {
-      if (base === null) {
-        const fresh = await refresh()
-        if (!fresh.ok) return fresh
-      }
-      const from = base ?? 0
-      if (cursor >= from)
-        return ok({ events: tail.slice(firstAfter(tail, cursor)).filter((event) => matches(event, filter)), upTo: Math.max(cursor, head) })
-      const query = { scope: filter.scope, after: cursor, limit: PAGE, ...(filter.instanceId && { instanceId: filter.instanceId }) }
-      const page = await listEvents(store.db, query)
-      if (!page.ok) return page
-      const last = page.value.at(-1)?.cursor ?? cursor
-      // A page that is not full looked at everything there was, so certainly at all up to where the tail began.
-      return ok({ events: page.value, upTo: page.value.length < PAGE ? Math.max(last, from) : last })
-    },
-    changed(cursor, signal) {
-      if (head > cursor || signal.aborted) return Promise.resolve()
-      return new Promise((resolve) => {
-        const done = () => {
-          waiting.delete(look)
-          cancel()
-          signal.removeEventListener('abort', done)
-          resolve()
-        }
-        const look = () => {
-          if (head > cursor) done()
-        }
-        const cancel = clock.after(limits.eventPollMs, done)
-        waiting.add(look)
-        signal.addEventListener('abort', done, { once: true })
-        // A notification between the caller's last look and now would have woken nobody.
-        void refresh()
-      })
-    },
-    close: stop,
+  #append(events: readonly EventRecord[], last: EventRecord): void {
+    this.#tail.push(...events)
+    this.#head = last.cursor
+    const surplus = this.#tail.length - this.#deps.limits.eventTailMax
+    if (surplus > 0) {
+      this.#base = this.#tail[surplus - 1]?.cursor ?? this.#base
+      this.#tail = this.#tail.slice(surplus)
+    }
+    for (const look of [...this.#waiting]) look()
   }
 }
 

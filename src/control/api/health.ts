@@ -48,7 +48,7 @@ async function checkStore({ store }: ApiDeps): Promise<Check> {
 
 async function checkAgents(deps: ApiDeps, link: Link): Promise<Check> {
   const nodes = await allNodes(deps.store.db)
-  if (!nodes.ok) return { status: 'degraded', detail: `${link.sessions.size} connected here; the store does not answer` }
+  if (!nodes.ok) return { status: 'degraded', detail: `${link.connected} connected here; the store does not answer` }
   const offline = nodes.value.filter((node) => !node.connected).map((node) => node.id)
   if (nodes.value.length === 0) return { status: 'degraded', detail: 'no agent has connected yet' }
   if (offline.length > 0)

@@ -17,15 +17,6 @@ export interface Exchange {
   cancel(): void
 }
 
-export interface RequestTable {
-  open(request: AgentRequest): Result<Exchange, Failure>
-  /** A chunk or a reply; one that belongs to nothing is dropped. */
-  take(message: Extract<FromAgent, { type: 'chunk' | 'reply' }>): void
-  /** Ends all that are open. */
-  fail(given: Failure): void
-  readonly size: number
-}
-
 export interface RequestTableOptions {
   readonly newRequestId: () => string
   readonly send: (message: FromControl) => boolean
@@ -40,80 +31,81 @@ interface Pending {
   wake: () => void
 }
 
-export function createRequestTable(options: RequestTableOptions): RequestTable {
-  const pending = new Map<string, Pending>()
-  const finish = (requestId: string, end: Result<AgentReply, Failure>) => {
-    const one = pending.get(requestId)
+const TOO_SLOW = failure('cancelled', 'The output came faster than it was read, so it was cut off. Read it in parts, with tail or since.')
+
+export class RequestTable {
+  readonly #options: RequestTableOptions
+  readonly #pending = new Map<string, Pending>()
+
+  constructor(options: RequestTableOptions) {
+    this.#options = options
+  }
+
+  open(request: AgentRequest): Result<Exchange, Failure> {
+    const { newRequestId, openMax, send } = this.#options
+    if (this.#pending.size >= openMax)
+      return err(
+        failure('node_unreachable', `${this.#pending.size} requests to this node are open, which is the limit.`, { limit: openMax }),
+      )
+    const requestId = newRequestId()
+    const one: Pending = { chunks: [], bytes: 0, end: null, wake: () => {} }
+    this.#pending.set(requestId, one)
+    if (send({ type: 'request', requestId, request })) return ok({ next: () => next(one), cancel: () => this.#cancel(requestId, one) })
+    this.#pending.delete(requestId)
+    return err(failure('node_unreachable', 'The connection to the node is gone or full.'))
+  }
+
+  /** A chunk or a reply; one that belongs to nothing is dropped. */
+  take(message: Extract<FromAgent, { type: 'chunk' | 'reply' }>): void {
+    const one = this.#pending.get(message.requestId)
     if (!one) return
-    pending.delete(requestId)
+    if (message.type === 'reply') {
+      this.#finish(message.requestId, endOf(message))
+      return
+    }
+    one.chunks.push(message.chunk)
+    one.bytes += message.chunk.data.length
+    one.wake()
+    if (one.bytes <= this.#options.bufferBytesMax) return
+    this.#finish(message.requestId, err(TOO_SLOW))
+    this.#options.send({ type: 'cancel', requestId: message.requestId })
+  }
+
+  /** Ends all that are open. */
+  fail(given: Failure): void {
+    for (const requestId of [...this.#pending.keys()]) this.#finish(requestId, err(given))
+  }
+
+  #cancel(requestId: string, one: Pending): void {
+    if (!this.#pending.has(requestId)) return
+    one.chunks.length = 0
+    this.#finish(requestId, err(failure('cancelled', 'The request was given up.')))
+    this.#options.send({ type: 'cancel', requestId })
+  }
+
+  #finish(requestId: string, end: Result<AgentReply, Failure>): void {
+    const one = this.#pending.get(requestId)
+    if (!one) return
+    this.#pending.delete(requestId)
     one.end = end
     one.wake()
   }
-  return {
-    open(request) {
-      if (pending.size >= options.openMax)
-        return err(
-          failure('node_unreachable', `${pending.size} requests to this node are open, which is the limit.`, { limit: options.openMax }),
-        )
-      const requestId = options.newRequestId()
-      const one: Pending = { chunks: [], bytes: 0, end: null, wake: () => {} }
-      pending.set(requestId, one)
-      if (!options.send({ type: 'request', requestId, request })) {
-        pending.delete(requestId)
-        return err(failure('node_unreachable', 'The connection to the node is gone or full.'))
-      }
-      return ok({
-        async next() {
-          for (;;) {
-            const chunk = one.chunks.shift()
-            if (chunk) {
-              one.bytes -= chunk.data.length
-              return { chunk }
-            }
-            if (one.end) return { end: one.end }
-            await new Promise<void>((resolve) => {
-              one.wake = resolve
-            })
-          }
-        },
-        cancel() {
-          if (!pending.has(requestId)) return
-          one.chunks.length = 0
-          finish(requestId, err(failure('cancelled', 'The request was given up.')))
-          options.send({ type: 'cancel', requestId })
-        },
-      })
-    },
-    take(message) {
-      const one = pending.get(message.requestId)
-      if (!one) return
-      if (message.type === 'reply') {
-        const { error, exitCode, stats, lostBytes } = message
-        finish(
-          message.requestId,
-          error
-            ? err(error.fields ? failure(error.code, error.detail, error.fields) : failure(error.code, error.detail))
-            : ok({ exitCode, stats, lostBytes }),
-        )
-        return
-      }
-      one.chunks.push(message.chunk)
-      one.bytes += message.chunk.data.length
-      if (one.bytes > options.bufferBytesMax) {
-        finish(
-          message.requestId,
-          err(failure('cancelled', 'The output came faster than it was read, so it was cut off. Read it in parts, with tail or since.')),
-        )
-        options.send({ type: 'cancel', requestId: message.requestId })
-        return
-      }
-      one.wake()
-    },
-    fail(given) {
-      for (const requestId of [...pending.keys()]) finish(requestId, err(given))
-    },
-    get size() {
-      return pending.size
-    },
+}
+
+async function next(one: Pending): ReturnType<Exchange['next']> {
+  for (;;) {
+    const chunk = one.chunks.shift()
+    if (chunk) {
+      one.bytes -= chunk.data.length
+      return { chunk }
+    }
+    if (one.end) return { end: one.end }
+    await new Promise<void>((resolve) => {
+      one.wake = resolve
+    })
   }
+}
+
+function endOf({ error, exitCode, stats, lostBytes }: Extract<FromAgent, { type: 'reply' }>): Result<AgentReply, Failure> {
+  return error ? err(failure(error.code, error.detail, error.fields)) : ok({ exitCode, stats, lostBytes })
 }

@@ -5,7 +5,7 @@
 // same node, which the store finds out by the epoch. Its end fails its open requests and tells the store, once.
 import type WebSocket from 'ws'
 import { ok, type Result } from '../../base/result.ts'
-import { type Desired, FromAgent, type FromControl, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
+import { type Desired, type FromAgent, type FromControl, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import { type NodeId, newId } from '../../contracts/ids.ts'
 import type { Actor } from '../model/actor.ts'
@@ -13,8 +13,9 @@ import { closeSession, type Heartbeat, openSession } from '../store/nodes.ts'
 import { recordObserved } from '../store/observed.ts'
 import { desiredOfNode } from '../store/placement.ts'
 import type { ApiDeps } from './deps.ts'
-import { createObservedWriter } from './link-observed.ts'
-import { createRequestTable, type RequestTable } from './link-requests.ts'
+import { createInbox, type Inbox } from './link-inbox.ts'
+import { createObservedWriter, type ObservedWriter } from './link-observed.ts'
+import { RequestTable } from './link-requests.ts'
 
 export const LINK_ACTOR: Actor = 'system:link'
 
@@ -82,7 +83,7 @@ async function runOpen(
   ended: AbortSignal,
   heardMs: () => number,
 ): Promise<void> {
-  const { store, clock, limits, log } = deps
+  const { store, log } = deps
   const { nodeId, bootId, facts, usage } = hello
   const opened = await store.write(LINK_ACTOR, (tx) => openSession(tx, { nodeId, bootId, facts, usage, replica: store.replica }))
   if (!opened.ok) {
@@ -90,44 +91,98 @@ async function runOpen(
     return refuse(socket, opened.error)
   }
   const { epoch } = opened.value
-  const send = (message: FromControl): boolean => {
-    if (socket.readyState !== socket.OPEN || socket.bufferedAmount > limits.linkSendBufferBytesMax) return false
-    socket.send(JSON.stringify(message))
+  const session = new OpenSession(deps, socket, nodeId, epoch, heardMs)
+  const writer = writerOf(deps, socket, session, ended)
+  log.info('agent connected', { node_id: nodeId, epoch, agent_version: facts.agentVersion, instances: hello.instances.length })
+  hub.onOpen(session)
+  try {
+    // An agent without its desired set would wait for ever: better to end, and let it come again.
+    if (!(await session.welcome())) return
+    for await (const message of incoming.messages(ended)) {
+      const refused = await dispatch(message, { session, writer, hub })
+      if (!refused) continue
+      log.warn('agent message refused', { node_id: nodeId, error: refused.detail })
+      return refuse(socket, refused)
+    }
+  } finally {
+    hub.onClose(session)
+    session.requests.fail(failure('node_unreachable', `The connection to ${nodeId} ended.`, { node_id: nodeId }))
+    await writer.idle()
+    const closed = await store.write(LINK_ACTOR, (tx) => closeSession(tx, nodeId, epoch))
+    log.info('agent disconnected', { node_id: nodeId, epoch, ...(!closed.ok && { error_code: closed.error.code }) })
+  }
+}
+
+class OpenSession implements Session {
+  readonly nodeId: NodeId
+  readonly epoch: number
+  readonly requests: RequestTable
+  readonly heardMs: () => number
+  readonly #deps: ApiDeps
+  readonly #socket: WebSocket
+  #welcomed = false
+  #missed = false
+
+  constructor(deps: ApiDeps, socket: WebSocket, nodeId: NodeId, epoch: number, heardMs: () => number) {
+    this.#deps = deps
+    this.#socket = socket
+    this.nodeId = nodeId
+    this.epoch = epoch
+    this.heardMs = heardMs
+    this.requests = new RequestTable({
+      newRequestId: () => newId.request(deps.random),
+      send: (message) => this.send(message),
+      bufferBytesMax: deps.limits.outputBufferBytesMax,
+      openMax: deps.limits.linkRequestsMax,
+    })
+  }
+
+  /** False when the connection is gone or its buffer is full. */
+  send(message: FromControl): boolean {
+    if (this.#socket.readyState !== this.#socket.OPEN || this.#socket.bufferedAmount > this.#deps.limits.linkSendBufferBytesMax)
+      return false
+    this.#socket.send(JSON.stringify(message))
     return true
   }
-  const requests = createRequestTable({
-    newRequestId: () => newId.request(deps.random),
-    send,
-    bufferBytesMax: limits.outputBufferBytesMax,
-    openMax: limits.linkRequestsMax,
-  })
-  const sendSet = async (type: 'welcome' | 'desired'): Promise<boolean> => {
-    const set = await desiredOfNode(store.db, nodeId)
+
+  async welcome(): Promise<boolean> {
+    if (!(await this.#sendSet('welcome'))) return false
+    this.#welcomed = true
+    if (this.#missed) await this.resync()
+    return true
+  }
+
+  push(items: readonly Desired[]): void {
+    if (this.#welcomed) this.send({ type: 'desired', items: [...items] })
+    else this.#missed = true
+  }
+
+  async resync(): Promise<void> {
+    if (this.#welcomed) await this.#sendSet('desired')
+  }
+
+  drop(): void {
+    this.#socket.terminate()
+  }
+
+  async #sendSet(type: 'welcome' | 'desired'): Promise<boolean> {
+    const set = await desiredOfNode(this.#deps.store.db, this.nodeId)
     if (!set.ok) {
-      log.warn('desired state not read', { node_id: nodeId, error_code: set.error.code })
+      this.#deps.log.warn('desired state not read', { node_id: this.nodeId, error_code: set.error.code })
       return false
     }
-    const items: Desired[] = set.value.map((one) => one.desired)
+    const items = set.value.map((one) => one.desired)
     const seen = set.value.map((one) => ({ id: one.desired.id, seq: one.seq }))
-    return send(type === 'welcome' ? { type, items, seen } : { type, items })
+    return this.send(type === 'welcome' ? { type, items, seen } : { type, items })
   }
-  let welcomed = false
-  let missed = false
-  const session: Session = {
-    nodeId,
-    epoch,
-    requests,
-    heardMs,
-    push(items) {
-      if (welcomed) send({ type: 'desired', items: [...items] })
-      else missed = true
-    },
-    resync: async () => void (await sendSet('desired')),
-    drop: () => socket.terminate(),
-  }
-  const writer = createObservedWriter({
+}
+
+function writerOf(deps: ApiDeps, socket: WebSocket, session: OpenSession, signal: AbortSignal): ObservedWriter {
+  const { store, clock, limits, log } = deps
+  const { nodeId, epoch } = session
+  return createObservedWriter({
     write: (items) => store.write(LINK_ACTOR, (tx) => recordObserved(tx, nodeId, epoch, items)),
-    ack: (items) => void send({ type: 'ack', items: [...items] }),
+    ack: (items) => void session.send({ type: 'ack', items: [...items] }),
     // Another agent, or nobody (it was given up as silent): hello finds out which.
     onFenced: (why) => {
       log.warn('agent session superseded', { node_id: nodeId, epoch, error_code: why.code })
@@ -135,37 +190,16 @@ async function runOpen(
     },
     onRetry: (why) => log.warn('observations wait for the store', { node_id: nodeId, error_code: why.code }),
     clock,
-    signal: ended,
+    signal,
     batchMax: limits.observedBatchMax,
     queueMax: limits.observedQueueMax,
     retryMs: limits.linkRetryMs,
   })
-  log.info('agent connected', { node_id: nodeId, epoch, agent_version: facts.agentVersion, instances: hello.instances.length })
-  hub.onOpen(session)
-  try {
-    // An agent without its desired set would wait for ever: better to end, and let it come again.
-    if (!(await sendSet('welcome'))) return
-    welcomed = true
-    if (missed) await session.resync()
-    for await (const message of incoming.messages(ended)) {
-      const refused = await dispatch(message, { session, writer, hub })
-      if (refused) {
-        log.warn('agent message refused', { node_id: nodeId, error: refused.detail })
-        return refuse(socket, refused)
-      }
-    }
-  } finally {
-    hub.onClose(session)
-    requests.fail(failure('node_unreachable', `The connection to ${nodeId} ended.`, { node_id: nodeId }))
-    await writer.idle()
-    const closed = await store.write(LINK_ACTOR, (tx) => closeSession(tx, nodeId, epoch))
-    log.info('agent disconnected', { node_id: nodeId, epoch, ...(!closed.ok && { error_code: closed.error.code }) })
-  }
 }
 
 interface Parts {
   readonly session: Session
-  readonly writer: ReturnType<typeof createObservedWriter>
+  readonly writer: ObservedWriter
   readonly hub: SessionHub
 }
 
@@ -240,59 +274,4 @@ function watchSilence(deps: ApiDeps, socket: WebSocket, heardMs: () => number): 
   }
   cancel = clock.after(limits.linkPingMs, look)
   return () => cancel()
-}
-
-interface Inbox {
-  /** Messages in order, one at a time, until aborted. May be called again to go on. */
-  messages(signal: AbortSignal): AsyncGenerator<Result<FromAgent, Failure>>
-}
-
-/** Enough for bursts; the socket is not read while it is full. */
-const INBOX_MAX = 1000
-
-function createInbox(socket: WebSocket, heard: () => void): Inbox {
-  const queue: string[] = []
-  let wake = () => {}
-  socket.on('message', (data, isBinary) => {
-    heard()
-    queue.push(isBinary ? '' : String(data))
-    if (queue.length >= INBOX_MAX) socket.pause()
-    wake()
-  })
-  return {
-    async *messages(signal) {
-      // One listener for all waits: one per wait would pile up over the life of a session.
-      signal.addEventListener('abort', () => wake(), { once: true })
-      for (;;) {
-        while (queue.length === 0) {
-          if (signal.aborted) return
-          await new Promise<void>((resolve) => {
-            wake = resolve
-          })
-        }
-        const text = queue.shift() ?? ''
-        if (queue.length === INBOX_MAX / 2) socket.resume()
-        yield parseMessage(text)
-      }
-    },
-  }
-}
-
-function parseMessage(text: string): Result<FromAgent, Failure> {
-  let raw: unknown
-  try {
-    raw = JSON.parse(text)
-  } catch {
-    return { ok: false, error: failure('invalid_input', 'A message of the agent is not JSON.') }
-  }
-  const parsed = FromAgent.safeParse(raw)
-  if (parsed.success) return ok(parsed.data)
-  const issue = parsed.error.issues[0]
-  return {
-    ok: false,
-    error: failure(
-      'invalid_input',
-      `A message of the agent is not of this protocol: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`,
-    ),
-  }
 }

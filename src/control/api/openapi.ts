@@ -10,7 +10,8 @@ import * as views from '../../contracts/views.ts'
 
 const registry = z.registry<{ id: string }>()
 for (const [id, schema] of Object.entries({
-  InstanceInput,
+  // What is sent gets the suffix Input from the library: LaunchInput.
+  Launch: InstanceInput,
   Instance: views.InstanceView,
   Why: views.WhyView,
   History: views.HistoryView,
@@ -46,8 +47,28 @@ export async function addOpenApi(app: FastifyInstance, version: string): Promise
       security: [{ token: [] }],
     },
     transform: createJsonSchemaTransform({ schemaRegistry: registry }),
-    transformObject: createJsonSchemaTransformObject({ schemaRegistry: registry }),
+    transformObject: (given) => withoutUnused(toObject(given)),
   })
+}
+
+const toObject = createJsonSchemaTransformObject({ schemaRegistry: registry })
+
+/** The library writes each schema twice, as sent and as answered; only what some route refers to stays. */
+function withoutUnused<Document extends { readonly paths?: unknown; readonly components?: { readonly schemas?: Record<string, unknown> } }>(
+  document: Document,
+): Document {
+  const schemas = document.components?.schemas ?? {}
+  const used = new Set<string>()
+  const follow = (value: unknown) => {
+    for (const [, name] of JSON.stringify(value ?? null).matchAll(/"#\/components\/schemas\/([^"]+)"/g)) {
+      if (name === undefined || used.has(name)) continue
+      used.add(name)
+      follow(schemas[name])
+    }
+  }
+  follow(document.paths)
+  const kept = Object.fromEntries(Object.entries(schemas).filter(([name]) => used.has(name)))
+  return { ...document, components: { ...document.components, schemas: kept } }
 }
 
 const IdempotencyKey = z.object({
@@ -90,7 +111,7 @@ export function schemaOf(name: RouteName): object {
 function success(name: RouteName, route: Route): object {
   if (route.stream === 'ndjson')
     return { description: 'One JSON document per line', content: { 'application/x-ndjson': { schema: views.StreamLine } } }
-  if (route.out === null) return { description: 'Done', content: {} }
+  if (route.out === null) return z.null().describe('Done')
   const json = { 'application/json': { schema: route.out } }
   if (name !== 'listEvents') return { description: 'OK', content: json }
   return { description: 'A page, or the stream', content: { ...json, 'text/event-stream': { schema: z.string() } } }

@@ -1,0 +1,60 @@
+// Messages of an agent, parsed, in order, one at a time; the socket is not read while too many wait.
+import type WebSocket from 'ws'
+import { err, ok, type Result } from '../../base/result.ts'
+import { FromAgent } from '../../contracts/agent-protocol.ts'
+import { type Failure, failure } from '../../contracts/errors.ts'
+
+export interface Inbox {
+  /** Messages in order, one at a time, until aborted. May be called again to go on. */
+  messages(signal: AbortSignal): AsyncGenerator<Result<FromAgent, Failure>>
+}
+
+/** Enough for bursts; the socket is not read while it is full. */
+const INBOX_MAX = 1000
+
+export function createInbox(socket: WebSocket, heard: () => void): Inbox {
+  const queue: string[] = []
+  let wake = () => {}
+  socket.on('message', (data, isBinary) => {
+    heard()
+    queue.push(isBinary ? '' : String(data))
+    if (queue.length >= INBOX_MAX) socket.pause()
+    wake()
+  })
+  return {
+    async *messages(signal) {
+      // One listener for all waits: one per wait would pile up over the life of a session.
+      signal.addEventListener('abort', () => wake(), { once: true })
+      for (;;) {
+        while (queue.length === 0) {
+          if (signal.aborted) return
+          await new Promise<void>((resolve) => {
+            wake = resolve
+          })
+        }
+        const text = queue.shift() ?? ''
+        if (queue.length === INBOX_MAX / 2) socket.resume()
+        yield parseMessage(text)
+      }
+    },
+  }
+}
+
+function parseMessage(text: string): Result<FromAgent, Failure> {
+  let raw: unknown
+  try {
+    raw = JSON.parse(text)
+  } catch {
+    return err(failure('invalid_input', 'A message of the agent is not JSON.'))
+  }
+  const parsed = FromAgent.safeParse(raw)
+  if (parsed.success) return ok(parsed.data)
+  const issue = parsed.error.issues[0]
+  return {
+    ok: false,
+    error: failure(
+      'invalid_input',
+      `A message of the agent is not of this protocol: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`,
+    ),
+  }
+}

@@ -1,0 +1,68 @@
+// Wishes on their way to the agents: what the store says has changed, folded into one look, and each connected node told what
+// concerns it. What a store that is away held up stays noted.
+import { InstanceId, type NodeId } from '../../contracts/ids.ts'
+import type { ChangeKey } from '../model/event.ts'
+import { desiredByIds } from '../store/placement.ts'
+import type { ApiDeps } from './deps.ts'
+import type { Session } from './link-session.ts'
+
+/** Folds changes into one look at the store, and tells each connected node what concerns it. */
+export function createPusher(deps: ApiDeps, sessions: ReadonlyMap<NodeId, Session>) {
+  const dirty = new Set<InstanceId>()
+  let all = false
+  let cancel: (() => void) | null = null
+  let busy = false
+  let closed = false
+  const schedule = (delayMs: number) => {
+    if (!closed && !busy) cancel ??= deps.clock.after(delayMs, () => void flush())
+  }
+  const flush = async () => {
+    cancel = null
+    busy = true
+    let delayMs = deps.limits.linkPushDelayMs
+    try {
+      if (!(await pushOnce())) delayMs = deps.limits.linkRetryMs
+    } catch (error) {
+      deps.log.error('push failed', { error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+    } finally {
+      busy = false
+      if (dirty.size > 0 || all) schedule(delayMs)
+    }
+  }
+  /** False when the store did not answer: what was to be pushed stays noted. */
+  const pushOnce = async (): Promise<boolean> => {
+    if (all) {
+      all = false
+      dirty.clear()
+      for (const session of [...sessions.values()]) await session.resync()
+      return true
+    }
+    const ids = [...dirty]
+    dirty.clear()
+    if (ids.length === 0 || sessions.size === 0) return true
+    const found = await desiredByIds(deps.store.db, ids)
+    if (!found.ok) {
+      deps.log.warn('desired state not pushed', { error_code: found.error.code, instances: ids.length })
+      for (const id of ids) dirty.add(id)
+      return false
+    }
+    for (const [nodeId, items] of Map.groupBy(found.value, (one) => one.nodeId)) {
+      if (nodeId !== null) sessions.get(nodeId)?.push(items.map((one) => one.desired))
+    }
+    return true
+  }
+  return {
+    note(change: ChangeKey | null) {
+      if (change === null) all = true
+      else if (change.kind === 'instance') {
+        const id = InstanceId.safeParse(change.id)
+        if (id.success) dirty.add(id.data)
+      }
+      if (dirty.size > 0 || all) schedule(deps.limits.linkPushDelayMs)
+    },
+    close() {
+      closed = true
+      cancel?.()
+    },
+  }
+}
