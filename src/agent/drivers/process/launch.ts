@@ -1,6 +1,6 @@
 // Starting one incarnation: folder, groups, keeper, and waiting for its word. On failure everything of it is taken away again.
 import { mkdirSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { err, OK, ok, type Result } from '../../../base/result.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
 import type { Wanted } from '../driver.ts'
@@ -29,7 +29,8 @@ export async function launch(context: Context, run: Run, want: Wanted, signal: A
   const groups = makeGroups(cgroups, `${run.id}-${run.incarnation}`, want)
   if (!groups.ok) return groups
   const env = {
-    PATH: DEFAULT_PATH,
+    // The Node that runs us comes last: a workload written for Node needs none installed, and one of the machine's own wins.
+    PATH: `${DEFAULT_PATH}:${dirname(process.execPath)}`,
     ...want.spec.env,
     ...want.platformEnv,
     HOLDFAST_INSTANCE_ID: run.id,
