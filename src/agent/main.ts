@@ -32,6 +32,7 @@ import { createReporter } from './loop/reporter.ts'
 import { createScanner, type Scanner } from './loop/scanner.ts'
 import { createMonitor } from './monitor/monitor.ts'
 import { lookAt, lookAtAll } from './observe/look.ts'
+import { createProber } from './probes/prober.ts'
 import { admit, allocatable, foldPressure } from './reconcile/admission.ts'
 
 export const AGENT_VERSION = '0.1.0'
@@ -209,12 +210,23 @@ function assemble(
     log,
     meter,
     enabled: checking,
+    config: config.reliability.healthCheck,
     entry: (id) => instances.entries.get(id),
-    watch: () => {},
-    unwatch: () => {},
+    watch: (subject) => prober.set(subject),
+    unwatch: (id) => prober.drop(id),
     changed: (entry) => reporter.dirty(entry.record.desired.id),
     nudge: (id) => instances.nudge(id),
+    lookAgain: (id) => instances.lookAgain(id),
   })
+  const prober = createProber({
+    clock,
+    random,
+    log,
+    config: config.reliability.healthCheck,
+    drivers,
+    onResult: (measured) => health.measured(measured),
+  })
+  cleanup.add('prober', () => prober.close())
   registerGauges(meter, instances.entries, clock, starts)
 
   const scanner = createScanner({

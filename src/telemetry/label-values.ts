@@ -1,5 +1,6 @@
 // The closed sets behind the labels of the instruments. A series that exists from the start with the value zero is what makes
 // rate() and increase() see the first event; a set that is not here (paths, collector kinds) starts with its first event.
+import { CHECK_FAILURE_REASONS } from '../contracts/check-reasons.ts'
 import { ERRORS } from '../contracts/errors.ts'
 import type { MetricName } from '../contracts/metrics.ts'
 import { PHASE_KINDS } from '../contracts/phase.ts'
@@ -28,7 +29,7 @@ const requests = () =>
 const CLOSED: Partial<Record<MetricName, () => readonly LabelSet[]>> = {
   vm_health_checks_total: () => product(runtime),
   vm_health_check_failures_total: () => product(runtime),
-  vm_health_check_failures_by_reason_total: () => product({ ...runtime, ...orphanReason }),
+  vm_health_check_failures_by_reason_total: () => product({ ...runtime, reason: CHECK_FAILURE_REASONS }),
   vm_health_check_duration_seconds: () => product(runtime),
   vm_orphaned_total: () => product(orphanReason),
   vm_recovery_attempts_total: () => product(orphanReason),

@@ -1,31 +1,16 @@
-// Keeps the checks of living instances running and their standings in the entries. The prober measures, reconcile/health folds;
+// Keeps the checks of living instances running and their standings in the entries. The prober measures, reconcile/health judges;
 // this only carries results to the entry they belong to. A result of an older incarnation is dropped.
-
 import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Address } from '../../contracts/agent-protocol.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { Meter } from '../../contracts/metrics.ts'
 import type { CheckStanding } from '../../contracts/phase.ts'
+import type { ReliabilityConfig } from '../../contracts/reliability.ts'
 import type { InstanceSpec } from '../../contracts/spec.ts'
-import type { Verdict } from '../model/plan.ts'
+import { type Measured, plannedChecks } from '../model/check.ts'
+import { foldMeasured, type HealthState, newHealth, verdict } from '../reconcile/health.ts'
 import { type Entry, isChecked, NO_VERDICT } from './entry.ts'
-
-/** One measurement, already folded into the standings of its incarnation. */
-export interface HealthUpdate {
-  readonly id: InstanceId
-  readonly incarnation: number
-  readonly standings: readonly CheckStanding[]
-  readonly verdict: Verdict
-  readonly result: {
-    readonly name: string
-    readonly ok: boolean
-    readonly detail: string
-    readonly reason: string
-    readonly durationMs: number
-    readonly failuresInRow: number
-  }
-}
 
 export interface Subject {
   readonly id: InstanceId
@@ -42,22 +27,25 @@ export interface HealthDeps {
   readonly meter: Meter
   /** Health checks can be switched off for the whole node; everything else goes on. */
   readonly enabled: boolean
+  readonly config: ReliabilityConfig['healthCheck']
   entry(id: InstanceId): Entry | undefined
   /** Begin or go on checking; a new incarnation or address begins anew. */
   watch(subject: Subject): void
   unwatch(id: InstanceId): void
   changed(entry: Entry): void
   nudge(id: InstanceId): void
+  /** The runtime may have lost it: look, and plan. */
+  lookAgain(id: InstanceId): void
 }
 
 export interface HealthKeeper {
   /** Called after each change of an entry: checks exactly the living ones. */
   follow(entry: Entry): void
-  update(update: HealthUpdate): void
+  measured(measured: Measured): void
 }
 
 export function createHealthKeeper(deps: HealthDeps): HealthKeeper {
-  const watched = new Map<InstanceId, string>()
+  const watched = new Map<InstanceId, { readonly key: string; health: HealthState }>()
 
   return {
     follow(entry) {
@@ -74,10 +62,11 @@ export function createHealthKeeper(deps: HealthDeps): HealthKeeper {
       const current = sight.kind === 'known' ? sight.objects.find((object) => object.incarnation === record.incarnation) : undefined
       if (!current) return
       const key = JSON.stringify([record.incarnation, current.addresses])
-      if (watched.get(id) === key) return
-      watched.set(id, key)
-      entry.standings = []
-      entry.verdict = NO_VERDICT
+      if (watched.get(id)?.key === key) return
+      const fresh = newHealth(plannedChecks(spec, deps.config))
+      watched.set(id, { key, health: fresh })
+      entry.standings = fresh.standings
+      entry.verdict = verdict(fresh)
       deps.watch({
         id,
         incarnation: record.incarnation,
@@ -87,36 +76,50 @@ export function createHealthKeeper(deps: HealthDeps): HealthKeeper {
         startedAtMs: record.startedAtMs ?? deps.clock.wallMs(),
       })
     },
-    update({ id, incarnation, standings, verdict, result }) {
+    measured(measured) {
+      const { id, incarnation } = measured
       const entry = deps.entry(id)
-      if (!entry || entry.record.incarnation !== incarnation || !watched.has(id)) return
-      const { runtime } = entry.record.desired.spec
-      deps.meter.count('vm_health_checks_total', { runtime })
-      deps.meter.observe('vm_health_check_duration_seconds', result.durationMs / 1000, { runtime })
-      if (!result.ok) {
-        deps.meter.count('vm_health_check_failures_total', { runtime })
-        deps.meter.count('vm_health_check_failures_by_reason_total', { runtime, reason: result.reason })
-        deps.log.warn('vm health check failed', {
-          vm_id: id,
-          instance_id: id,
-          check: result.name,
-          failure_count: result.failuresInRow,
-          reason: result.reason,
-          error: result.detail,
-          duration_ms: Math.round(result.durationMs),
-        })
-      }
+      const watch = watched.get(id)
+      if (!entry || !watch || entry.record.incarnation !== incarnation) return
+      const { state, counted } = foldMeasured(watch.health, measured)
+      watch.health = state
+      tell(deps, entry, measured, state.standings[measured.index], counted)
+      const next = verdict(state)
       const news =
-        verdict.health !== entry.verdict.health ||
-        verdict.startFailed !== entry.verdict.startFailed ||
-        flags(standings) !== flags(entry.standings)
-      entry.standings = standings
-      entry.verdict = verdict
+        next.health !== entry.verdict.health ||
+        next.reason !== entry.verdict.reason ||
+        next.startFailed !== entry.verdict.startFailed ||
+        flags(state.standings) !== flags(entry.standings)
+      entry.standings = state.standings
+      entry.verdict = next
+      if (isGone(measured)) deps.lookAgain(id)
       if (!news) return
       deps.changed(entry)
       deps.nudge(id)
     },
   }
+}
+
+/** Engine evidence that an event got lost: do not wait for more of it. */
+const isGone = ({ measurement }: Measured) =>
+  measurement.kind === 'fail' && (measurement.reason === 'process_dead' || measurement.reason === 'process_mismatch')
+
+/** What does not count (a start under way, a runtime that cannot be asked) is no failed check of the instance: not counted, not told. */
+function tell(deps: HealthDeps, { record }: Entry, { measurement }: Measured, standing: CheckStanding | undefined, counted: boolean): void {
+  const { id, spec } = record.desired
+  const { runtime } = spec
+  const fields = { vm_id: id, instance_id: id, check: standing?.name, duration_ms: Math.round(measurement.durationMs) }
+  if (!counted) {
+    deps.log.debug('vm health check did not count', { ...fields, error: measurement.detail })
+    return
+  }
+  deps.meter.count('vm_health_checks_total', { runtime })
+  deps.meter.observe('vm_health_check_duration_seconds', measurement.durationMs / 1000, { runtime })
+  if (measurement.kind !== 'fail') return
+  const { reason, detail } = measurement
+  deps.meter.count('vm_health_check_failures_total', { runtime })
+  deps.meter.count('vm_health_check_failures_by_reason_total', { runtime, reason })
+  deps.log.warn('vm health check failed', { ...fields, failure_count: standing?.failuresInRow, reason, error: detail })
 }
 
 /** Checks that gate verification: until they pass, a start has not succeeded. */

@@ -20,7 +20,7 @@ export type SeenFact = { readonly kind: 'unknown' } | { readonly kind: 'known'; 
 
 export interface Verdict {
   readonly health: HealthWord
-  /** Set when unhealthy: which evidence failed. */
+  /** Set when unhealthy: which evidence failed; null while unhealthy = only readiness did, and nothing is restarted for that. */
   readonly reason: 'health_check_failed' | 'socket_unreachable' | null
   readonly detail: string
   /** Start checks failed for good: the attempt is lost. */

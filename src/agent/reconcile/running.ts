@@ -75,7 +75,8 @@ function planChecks(record: InstanceRecord, facts: Facts): Step | undefined {
   if (verdict.health === 'unhealthy' && phase.kind === 'running') {
     const error = lastError(failure(reason, verdict.detail), nowMs)
     const notes: Note[] = [{ kind: 'unhealthy', detail: verdict.detail }]
-    if (policy.mode === 'on' && policy.allowDataLoss)
+    // Not ready is no reason to restart: it lives and answers its live checks.
+    if (policy.mode === 'on' && policy.allowDataLoss && verdict.reason !== null)
       return { ...stopping(record, facts, 'unhealthy_restart', 'checks failed and data loss is permitted', error), notes }
     return step(
       move(record, { kind: 'degraded', ...common(record, facts, reason, error) }),
