@@ -3,7 +3,7 @@
 import { systemClock, systemRandom } from '../../src/base/system.ts'
 import type { Observed, Transition } from '../../src/contracts/agent-protocol.ts'
 import { type InstanceId, NodeId, newId, type OrgId } from '../../src/contracts/ids.ts'
-import type { Phase } from '../../src/contracts/phase.ts'
+import { Phase } from '../../src/contracts/phase.ts'
 import type { InstanceRecord } from '../../src/control/model/instance.ts'
 import { createInstance, type NewInstance } from '../../src/control/store/instances.ts'
 import { openSession } from '../../src/control/store/nodes.ts'
@@ -79,5 +79,16 @@ export function observedOf(id: InstanceId, given: Partial<Observed> = {}): Obser
 }
 
 export function transitionOf(seq: number, from: Transition['from'], to: Phase['kind'], given: Partial<Transition> = {}): Transition {
-  return { seq, atMs: seq * 1000, from, to: phaseOf(to as Parameters<typeof phaseOf>[0]), incarnation: 1, exit: null, ...given }
+  const whole = {
+    kind: to,
+    reason: 'requested',
+    sinceMs: 0,
+    attempt: 0,
+    lastError: null,
+    nextAttemptAtMs: 0,
+    exit: null,
+    untilMs: 0,
+    towards: 'stopped',
+  }
+  return { seq, atMs: seq * 1000, from, to: Phase.parse(whole), incarnation: 1, exit: null, ...given }
 }

@@ -46,7 +46,12 @@ export async function prepareBinaries(libDir: string): Promise<Result<Binaries, 
   return ok({
     postgres: path.join(bin, 'postgres'),
     initdb: path.join(bin, 'initdb'),
-    env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', TZ: 'UTC', LD_LIBRARY_PATH: `${libDir}:${path.join(root.value, 'native', 'lib')}` },
+    env: {
+      PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+      LC_ALL: 'C',
+      TZ: 'UTC',
+      LD_LIBRARY_PATH: `${libDir}:${path.join(root.value, 'native', 'lib')}`,
+    },
   })
 }
 

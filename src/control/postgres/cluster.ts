@@ -1,7 +1,7 @@
 // The cluster directory and the socket directory. `cluster` appears by rename when initdb is complete and synced, so a half-made
 // one is never mistaken for data, and data is never overwritten: an existing `cluster` that is not usable is refused.
 import { execFile } from 'node:child_process'
-import { chmod, lchown, lstat, mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, lchown, lstat, mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, statfs, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { err, OK, ok, type Result } from '../../base/result.ts'
@@ -13,6 +13,8 @@ import { dirFailure, errnoOf, type Layout, SOCKET_NAME } from './layout.ts'
 export const DATABASE_USER = 'holdfast'
 /** Major version of the embedded binaries; a cluster of another one cannot be opened. */
 const MAJOR = '18'
+/** A fresh cluster, with its first segment of the log. */
+const CLUSTER_BYTES = 64 * 2 ** 20
 const INITDB_DEADLINE_MS = 120_000
 /** sockaddr_un.sun_path holds 108 bytes with its NUL. */
 const SOCKET_PATH_BYTES_MAX = 107
@@ -71,27 +73,20 @@ async function initialise(layout: Layout, launcher: Launcher, binaries: Binaries
     )
   })
   if (said !== null) {
-    const dir = await probeWrite(layout.root)
     await rm(fresh, { recursive: true, force: true })
-    return dir.ok ? err(failure('store_unavailable', `initdb failed in ${layout.root}: ${said}`, { path: layout.root })) : dir
+    const { bavail, bsize } = await statfs(layout.root)
+    const room = bavail * bsize
+    // initdb has no exit code of its own for a full disk, and tidies up after itself: so what it would have needed is compared.
+    if (room < CLUSTER_BYTES) {
+      const detail = `initdb needs ${CLUSTER_BYTES} bytes in ${layout.root}; ${room} are free.`
+      return err(failure('disk_full', detail, { path: layout.root, available: room, requested: CLUSTER_BYTES }))
+    }
+    return err(failure('store_unavailable', `initdb failed in ${layout.root}: ${said}`, { path: layout.root }))
   }
   await rename(fresh, layout.cluster)
   const dir = await open(layout.root)
   await dir.sync().finally(() => dir.close())
   return OK
-}
-
-/** initdb has no exit code for a full or read-only disk, so we look ourselves. */
-async function probeWrite(dir: string): Promise<Result<void, Failure>> {
-  const probe = path.join(dir, 'new-probe')
-  try {
-    await writeFile(probe, Buffer.alloc(1 << 20))
-    return OK
-  } catch (error) {
-    return err(dirFailure('initdb failed', dir, error))
-  } finally {
-    await rm(probe, { force: true }).catch(() => undefined)
-  }
 }
 
 /** The cluster of a root that once could use namespaces and now cannot (or the reverse) has to change hands. */

@@ -130,6 +130,7 @@ function supervise(options: ServerOptions, first: Server) {
       // A start that was under way when the stop came in is waited for, and what it started is stopped as well.
       await guarding
       if (current !== null) await stopServer(current, clock)
+      current = null
     },
   }
 }
