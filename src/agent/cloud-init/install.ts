@@ -1,6 +1,6 @@
-// The part of cloud-init that needs no running guest: users, keys, files, in this order, so that keys are there before everything
-// else and all of it before the workload's first instruction. Each step is reported; a failing one does not undo those before it
-// and does not keep those after it from being tried.
+// The part of cloud-init that needs no running guest: root's keys, users with theirs, files, in this order, so that keys are there
+// before everything else and all of it before the workload's first instruction. Each step is reported; a failing one does not undo
+// those before it and does not keep those after it from being tried.
 import { err, OK, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { CloudInitStep } from '../../contracts/phase.ts'
@@ -37,16 +37,20 @@ export async function installFiles(deps: InstallDeps, plan: CloudPlan): Promise<
     steps.push({ step, ok: result.ok, exitCode: null, output: result.ok ? '' : result.error.detail })
   }
   let accounts = await accountsOf(deps)
-  const { users, writeFiles } = plan.config
-  for (const user of users) {
-    if (accounts.users.has(user.name)) continue
-    await run(`user ${user.name}`, () => (user.create ? addUser(deps, accounts, user) : Promise.resolve(noUser(user.name))))
-    if (user.create) accounts = await accountsOf(deps)
-  }
-  for (const [name, keys] of keysByUser(plan)) {
+  const { users, writeFiles, sshAuthorizedKeys } = plan.config
+  const keysFor = async (name: string, own: readonly string[]) => {
     const account = accounts.users.get(name)
+    const keys = unique([...plan.instanceKeys, ...own])
     // A user that could not be made has its own failed step already.
     if (account && keys.length > 0) await run(`ssh_authorized_keys ${name}`, () => installKeys(deps, account, keys))
+  }
+  await keysFor('root', sshAuthorizedKeys)
+  for (const user of users) {
+    if (!accounts.users.has(user.name)) {
+      await run(`user ${user.name}`, () => (user.create ? addUser(deps, accounts, user) : Promise.resolve(noUser(user.name))))
+      accounts = await accountsOf(deps)
+    }
+    await keysFor(user.name, user.sshAuthorizedKeys)
   }
   for (const file of writeFiles) await run(`write_files ${file.path}`, () => writeFile(deps, accounts, file))
   return steps
@@ -54,13 +58,6 @@ export async function installFiles(deps: InstallDeps, plan: CloudPlan): Promise<
 
 const noUser = (name: string): Result<void, Failure> =>
   err(failure('cloud_init_failed', `There is no user ${name} in the image; give it as a map (name: ${name}) to have it made.`))
-
-function keysByUser(plan: CloudPlan): Map<string, readonly string[]> {
-  const { users, sshAuthorizedKeys } = plan.config
-  const keys = new Map<string, readonly string[]>([['root', unique([...plan.instanceKeys, ...sshAuthorizedKeys])]])
-  for (const user of users) keys.set(user.name, unique([...plan.instanceKeys, ...user.sshAuthorizedKeys]))
-  return keys
-}
 
 const unique = (lines: readonly string[]): string[] => [...new Set(lines)]
 

@@ -18,10 +18,11 @@ const ABSENT = new Set(['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'ENOTSOCK'])
 
 export const malformed = (what: string, cause?: unknown): EngineFault => ({ kind: 'malformed', what, cause })
 
-export function faultOfError(error: unknown, signal: AbortSignal, socketPath: string): EngineFault {
+/** `answeredBefore`: an engine that was there and whose socket is gone is being restarted, not uninstalled. */
+export function faultOfError(error: unknown, signal: AbortSignal, socketPath: string, answeredBefore = true): EngineFault {
   if (signal.aborted) return { kind: 'cancelled' }
   const errno = errnoOf(error)
-  if (ABSENT.has(errno)) return { kind: 'absent', errno, socketPath, cause: error }
+  if (ABSENT.has(errno) && !(answeredBefore && errno === 'ENOENT')) return { kind: 'absent', errno, socketPath, cause: error }
   if (error instanceof DeadlineError) return { kind: 'silent', what: error.message, cause: error }
   return { kind: 'silent', what: errno === '' ? 'the connection broke' : errno, cause: error }
 }

@@ -46,6 +46,7 @@ export class Engine {
   readonly #calls: Pool
   readonly #streams: Pool
   #version: Promise<Result<string, EngineFault>> | undefined
+  #answered = false
 
   constructor(options: { readonly socketPath: string; readonly clock: Clock }) {
     this.socketPath = options.socketPath
@@ -70,6 +71,7 @@ export class Engine {
     const version = answer.value.headers['api-version']
     if (answer.value.status !== 200 || typeof version !== 'string') return err(malformed('the answer to /_ping has no Api-Version'))
     if (isBelow(version, VERSION_MIN)) return err({ kind: 'too-old', version })
+    this.#answered = true
     return ok(pickVersion(version, VERSION_MAX))
   }
 
@@ -152,7 +154,7 @@ export class Engine {
         return ok({ status: statusCode, headers, bytes })
       })
     } catch (error) {
-      return err(faultOfError(error, signal, this.socketPath))
+      return err(faultOfError(error, signal, this.socketPath, this.#answered))
     }
   }
 
@@ -165,7 +167,7 @@ export class Engine {
     try {
       return ok(await send(AbortSignal.any([signal, controller.signal])))
     } catch (error) {
-      return err(faultOfError(error, signal, this.socketPath))
+      return err(faultOfError(error, signal, this.socketPath, this.#answered))
     } finally {
       cancel()
     }

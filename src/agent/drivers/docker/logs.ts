@@ -155,9 +155,10 @@ async function savedLogs(parts: Parts, target: Target, options: LogOptions, emit
 }
 
 export function lastLines(bytes: Buffer, lines: number): Buffer {
-  if (lines <= 0) return bytes.subarray(bytes.length)
-  let at = bytes.length - 1
-  // The break that ends the last line begins none.
-  for (let left = lines; left > 0 && at > 0; left -= 1) at = bytes.lastIndexOf(NEWLINE, at - 1)
-  return at <= 0 ? bytes : bytes.subarray(at + 1)
+  let from = bytes.length
+  for (let left = lines; left > 0 && from > 0; left -= 1) {
+    // The break that ends a line begins none; a negative offset would count from the end.
+    from = from < 2 ? 0 : bytes.lastIndexOf(NEWLINE, from - 2) + 1
+  }
+  return bytes.subarray(from)
 }
