@@ -24,6 +24,8 @@ export interface Context {
   /** Null where no keeper can run. */
   forge(): Forge | null
   readonly logBytesMax: number
+  /** Folders of incarnations that this driver is starting right now. */
+  readonly starting: ReadonlySet<string>
 }
 
 export type Live = Extract<Sight, { kind: 'live' }>
@@ -37,7 +39,8 @@ export async function settle(context: Context, run: Run, signal: AbortSignal): P
   const begunMs = clock.elapsedMs()
   for (;;) {
     const sight = inspector.look(run)
-    if (sight.kind !== 'pending' || signal.aborted) return sight
+    // Our own start in progress may take long on a busy machine, and nobody else may decide that it never comes.
+    if (sight.kind !== 'pending' || signal.aborted || context.starting.has(run.dir)) return sight
     const waitedMs = clock.elapsedMs() - begunMs
     if (!sight.kept && waitedMs > UNCLAIMED_MS) claim(run)
     else if (waitedMs > KEEPER_MS) return sight

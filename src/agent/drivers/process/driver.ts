@@ -7,7 +7,6 @@
 import { mkdirSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { setImmediate as yieldToEvents } from 'node:timers/promises'
 import type { Clock, Random } from '../../../base/clock.ts'
 import type { Logger } from '../../../base/log.ts'
 import { err, OK, ok, type Result } from '../../../base/result.ts'
@@ -41,6 +40,7 @@ export interface ProcessDriverOptions {
   readonly logBytesMax?: number
   /** For tests. */
   readonly cgroupRoot?: string
+  readonly perlPaths?: readonly string[]
 }
 
 const LOG_BYTES_MAX = 16 * 2 ** 20
@@ -59,6 +59,7 @@ class ProcessDriver implements Driver {
   readonly #context: Context
   readonly #options: ProcessDriverOptions
   readonly #starting = new Map<string, Promise<Result<Seen, Failure>>>()
+  readonly #launching = new Set<string>()
   /** Work nobody waits for, until disposal. */
   readonly #background = new Set<Promise<unknown>>()
   readonly #closing = new AbortController()
@@ -82,6 +83,7 @@ class ProcessDriver implements Driver {
       perl: () => this.#findPerl(),
       arch: archOf(process.arch),
       cgroups: () => this.#openCgroups(),
+      starting: this.#launching,
       logBytesMax: options.logBytesMax ?? LOG_BYTES_MAX,
       forge: () => this.#openForge(),
     }
@@ -136,7 +138,7 @@ class ProcessDriver implements Driver {
         const id = InstanceId.safeParse(name)
         if (!id.success) continue
         waiting.push(this.#seenOf(id.data, signal))
-        if (index % LOOKS_AT_ONCE === LOOKS_AT_ONCE - 1) await yieldToEvents()
+        if (index % LOOKS_AT_ONCE === LOOKS_AT_ONCE - 1) await this.#context.clock.sleep(0, signal).catch(() => undefined)
         if (signal.aborted) return err(CANCELLED)
       }
       const seen: Seen[] = []
@@ -258,7 +260,8 @@ class ProcessDriver implements Driver {
         )
       // What an interrupted start left; nothing of it was ever executed.
       if (names.length > 0) await rm(run.dir, { recursive: true, force: true })
-      const launched = await launch(this.#context, run, want, signal)
+      this.#launching.add(run.dir)
+      const launched = await launch(this.#context, run, want, signal).finally(() => this.#launching.delete(run.dir))
       if (!launched.ok) return launched
       sight = launched.value
       this.#later(this.#prune(run))
@@ -328,7 +331,7 @@ class ProcessDriver implements Driver {
   }
 
   #findPerl(): string | null {
-    this.#perl ??= process.platform === 'linux' ? findPerl() : null
+    this.#perl ??= process.platform === 'linux' ? findPerl(this.#options.perlPaths) : null
     return this.#perl
   }
 

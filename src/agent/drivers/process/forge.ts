@@ -5,8 +5,12 @@ import { type Failure, failure } from '../../../contracts/errors.ts'
 import { errnoName, spawnFailure, writeFailure } from './failures.ts'
 import { spawnForge } from './keeper.ts'
 
-/** How a keeper ended, or that nobody will tell: `failure` null = it did its work or was killed after the start. */
-type OnEnd = (failure: Failure | null) => void
+/** How a keeper ended, or (`lost`) that nobody will tell because the forge itself was killed; it may live or may never have been made. */
+interface KeeperEnd {
+  readonly lost: boolean
+  readonly failure: Failure
+}
+type OnEnd = (end: KeeperEnd) => void
 
 export interface Forge {
   /** Hands a job over; `onEnd` is called once when its keeper has ended, or when the forge was lost. */
@@ -26,15 +30,19 @@ export function openForge(perl: string, arch: string, dir: string): Forge {
     child = undefined
     const lost = [...waiting.values()]
     waiting.clear()
-    for (const { onEnd } of lost) onEnd(why)
+    for (const { onEnd } of lost) onEnd({ lost: true, failure: why })
   }
   const ended = (line: string) => {
     const [number, code, signal] = line.split(' ').map(Number)
     const entry = waiting.get(number ?? 0)
     if (!entry) return
     waiting.delete(number ?? 0)
-    if (signal) entry.onEnd(failure('start_failed', `Its keeper was killed (signal ${signal}).`, { signal }))
-    else entry.onEnd(code ? writeFailure(errnoName(code), entry.dir) : null)
+    const how = signal
+      ? failure('start_failed', `Its keeper was killed (signal ${signal}).`, { signal })
+      : code
+        ? writeFailure(errnoName(code), entry.dir)
+        : failure('start_failed', 'Its keeper ended without a word.')
+    entry.onEnd({ lost: false, failure: how })
   }
   const make = (): ChildProcess => {
     const made = spawnForge(perl, arch, dir)

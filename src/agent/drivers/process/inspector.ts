@@ -11,7 +11,7 @@ import type { Seen } from '../driver.ts'
 import { frozenState } from './cgroups.ts'
 import { signalName } from './failures.ts'
 import { isAlive, readBootId, readStat, readVariable } from './proc.ts'
-import { ExitRecord, namesIn, type Run, readKeeper, readRecord, readText, Started, Want } from './records.ts'
+import { ExitRecord, type Keeper, namesIn, type Run, readKeeper, readRecord, readText, Started, Want } from './records.ts'
 
 export type Sight =
   | { readonly kind: 'none'; readonly failed: string | null }
@@ -39,6 +39,8 @@ export type Sight =
 /** In place of a failed step: nobody got as far as one. */
 export const NEVER_STARTED = 'never started'
 
+const MARKS: ReadonlySet<string> = new Set(['starting', 'started', 'failed', 'exit'])
+
 interface Known {
   want: Want | null
   started: Started | null
@@ -65,7 +67,7 @@ export class Inspector {
     const mark = names.has('started') ? 'started' : 'starting'
     if (names.has(mark)) known.started ??= readRecord(Started, join(run.dir, mark))
     if (names.has('exit')) return this.#ended(run, known, known.want)
-    if (!known.started) return this.#unstarted(run, known.want, names.has('lock'))
+    if (!known.started) return this.#unstarted(run, known.want, names)
     return this.#started(run, known, known.want, known.started, names.has('started'))
   }
 
@@ -80,23 +82,20 @@ export class Inspector {
     return known
   }
 
-  #unstarted(run: Run, want: Want, locked: boolean): Sight {
-    if (!locked) return { kind: 'pending', want, started: null, kept: false }
+  #unstarted(run: Run, want: Want, names: ReadonlySet<string>): Sight {
+    if (!names.has('lock')) return { kind: 'pending', want, started: null, kept: false }
     const keeper = readKeeper(run)
-    // Made, but its owner's name is not in it yet; ours, taken by `claim`, holds an empty object.
-    if (keeper === null && readText(join(run.dir, 'lock')) === '') return { kind: 'pending', want, started: null, kept: true }
-    if (keeper !== null && isAlive(keeper.keeperPid, keeper.keeperStartTime)) return { kind: 'pending', want, started: null, kept: true }
-    const names = namesIn(run.dir)
-    if (names.includes('starting') || names.includes('started') || names.includes('failed'))
-      return { kind: 'pending', want, started: null, kept: true }
-    // Its keeper died before it let the workload go: the child ended by itself without having executed anything.
+    // Ours, taken by `claim`, names no keeper.
+    if (keeper !== null && this.#keeps(keeper)) return { kind: 'pending', want, started: null, kept: true }
+    // It may have written more, and ended, since we read the folder.
+    if (namesIn(run.dir).some((name) => MARKS.has(name) && !names.has(name))) return { kind: 'pending', want, started: null, kept: true }
+    // It died before it let the workload go: the child ended by itself without having executed anything.
     return { kind: 'none', failed: NEVER_STARTED }
   }
 
   #started(run: Run, known: Known, want: Want, started: Started, executed: boolean): Sight {
-    this.#bootId ??= readBootId()
-    const stat = started.bootId === this.#bootId ? readStat(started.pid) : null
-    const attended = started.bootId === this.#bootId && isAlive(started.keeperPid, started.keeperStartTime)
+    const stat = started.bootId === this.#boot() ? readStat(started.pid) : null
+    const attended = this.#keeps(started)
     if (!stat || stat.startTime !== started.startTime || stat.state === 'Z' || stat.state === 'X') {
       if (attended) return { kind: 'pending', want, started, kept: true }
       // The keeper may have written the end between our look at the folder and at the process.
@@ -124,10 +123,19 @@ export class Inspector {
   #ended(run: Run, known: Known, want: Want): Sight {
     const record = readRecord(ExitRecord, join(run.dir, 'exit'))
     const exit = record && { ...record, signal: record.signal === null ? null : signalName(record.signal) }
-    const settled = known.started === null || !isAlive(known.started.keeperPid, known.started.keeperStartTime)
+    const settled = known.started === null || !this.#keeps(known.started)
     const sight: Sight = { kind: 'ended', want, started: known.started, exit, settled, matches: true }
     if (settled) known.ended = sight
     return sight
+  }
+
+  #keeps(keeper: Keeper): boolean {
+    return keeper.bootId === this.#boot() && isAlive(keeper.keeperPid, keeper.keeperStartTime)
+  }
+
+  #boot(): string {
+    this.#bootId ??= readBootId()
+    return this.#bootId
   }
 }
 

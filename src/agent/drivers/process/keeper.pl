@@ -11,7 +11,7 @@
 # the like of the workload stay away from us.
 #
 # Promises of a keeper:
-# - The file `lock` is created exclusively: at most one keeper per incarnation gets past it, ever.
+# - The file `lock` is made exclusively: at most one keeper per incarnation gets past it, ever.
 # - `starting` is complete before the workload's first instruction: the child waits for our word and ends if we die before giving it.
 #   `starting` becomes `started` when the exec has succeeded; otherwise `failed` says which step failed with which errno.
 # - `exit` appears by rename, when everything the workload left has been killed, or 50 ms after its end if that takes longer.
@@ -90,14 +90,21 @@ sub run_workload {
   syscall($sys{prctl}, 36, 1, 0, 0, 0);
   chdir $conf{dir} or exit int $!;
   open $_, '+<', '/dev/null' for *STDIN, *STDOUT, *STDERR;
-  sysopen(my $lock, 'lock', 0x40 | 0x80 | 1, 0600) or exit 0;
   my $memory = "job";
   my $fd = syscall($sys{memfd_create}, $memory, 1);
   exit int $! if $fd < 0;
   open(my $kept, '+<&=', $fd) or exit int $!;
   put($kept, $job);
-  my $self = sprintf '"keeperPid":%d,"keeperStartTime":"%s","jobFd":%d', $$, start_time($$), $fd;
+  my $boot = slurp('/proc/sys/kernel/random/boot_id');
+  chomp $boot;
+  my $self = sprintf '"keeperPid":%d,"keeperStartTime":"%s","bootId":"%s","jobFd":%d', $$, start_time($$), $boot, $fd;
+  # By link, so that it is whole as soon as it is there.
+  sysopen(my $lock, ".lock.$$", 0x40 | 1, 0600) or exit int $!;
   put($lock, "{$self}\n");
+  close $lock;
+  my $first = link ".lock.$$", 'lock';
+  unlink ".lock.$$";
+  exit 0 unless $first;
   my %out = (base => 0, dropped => 0, last => 0, from => 0);
   my %err = %out;
   $out{file} = open_log('logs/stdout');
@@ -109,11 +116,8 @@ sub run_workload {
   put($ending, record(''));
 
   my ($go, $failure) = spawn($out{file}, $err{file});
-  my $boot = slurp('/proc/sys/kernel/random/boot_id');
-  chomp $boot;
   sysopen(my $mark, 'starting', 0x40 | 1, 0600) or die_early();
-  put($mark, sprintf qq({"pid":%d,"startTime":"%s",%s,"bootId":"%s","atMs":%d,"nonce":"%s"}\n),
-    $main, start_time($main), $self, $boot, now(), $conf{nonce});
+  put($mark, sprintf qq({"pid":%d,"startTime":"%s",%s,"atMs":%d}\n), $main, start_time($main), $self, now());
   close $mark;
   syswrite $go, '1';
   my $problem = '';

@@ -14,8 +14,8 @@ const PERL_PATHS = ['/usr/bin/perl', '/bin/perl', '/usr/local/bin/perl']
 export const archOf = (arch: string): string | undefined => ({ x64: 'x64', arm64: 'arm64' })[arch]
 
 /** Null when this machine has none. */
-export function findPerl(): string | null {
-  for (const path of PERL_PATHS) {
+export function findPerl(paths: readonly string[] = PERL_PATHS): string | null {
+  for (const path of paths) {
     try {
       accessSync(path, constants.X_OK)
       return path

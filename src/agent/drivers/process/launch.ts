@@ -74,10 +74,15 @@ async function started(
   signal: AbortSignal,
 ): Promise<Result<Sight, Failure>> {
   const keeper: { gone: Failure | null } = { gone: null }
-  forge.make(job, run.dir, (why) => {
-    keeper.gone = why ?? failure('start_failed', 'Its keeper ended without a word.')
-    context.tracker.keeperEnded(run)
-  })
+  const make = (again: boolean) =>
+    forge.make(job, run.dir, ({ lost, failure: why }) => {
+      const sight = context.inspector.look(run)
+      // Should the lost forge have made a keeper after all, the lock lets only one of the two begin.
+      if (lost && again && sight.kind === 'pending' && !sight.kept) return make(false)
+      keeper.gone = why
+      context.tracker.keeperEnded(run)
+    })
+  make(true)
   const deadlineMs = context.clock.elapsedMs() + START_DEADLINE_MS
   for (;;) {
     const sight = context.inspector.look(run)

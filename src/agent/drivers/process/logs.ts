@@ -4,7 +4,7 @@
 //
 // What cannot be promised: a workload that opens /dev/stdout again with truncation (`> /dev/stdout` in a shell) empties its own log; what
 // it wrote since the keeper's last look is then gone and not counted. Of the two streams' lines only the order within each is known.
-import { watch } from 'node:fs'
+import { type FSWatcher, watch } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { err, ok, type Result } from '../../../base/result.ts'
@@ -67,9 +67,7 @@ export async function readLogs(
 
 async function follow(context: Context, run: Run, sources: readonly Source[], emit: Emit, signal: AbortSignal): Promise<void> {
   let wake = () => {}
-  // Its own watch: the driver's is deliberately not on this folder.
-  const watcher = watch(join(run.dir, 'logs'), { persistent: false }, () => wake())
-  watcher.on('error', () => undefined)
+  const watcher = watchLogs(run, () => wake())
   try {
     for (;;) {
       const changed = new Promise<void>((resolve) => {
@@ -85,7 +83,16 @@ async function follow(context: Context, run: Run, sources: readonly Source[], em
       if (!signal.aborted) await context.clock.sleep(FOLLOW_GAP_MS, signal).catch(() => undefined)
     }
   } finally {
-    watcher.close()
+    watcher?.close()
+  }
+}
+
+/** A watch of its own: the driver's is deliberately not on this folder. Null when the machine has no more watches; then it is polled. */
+function watchLogs(run: Run, onChange: () => void): FSWatcher | null {
+  try {
+    return watch(join(run.dir, 'logs'), { persistent: false }, onChange).on('error', () => undefined)
+  } catch {
+    return null
   }
 }
 

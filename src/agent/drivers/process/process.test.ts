@@ -1,5 +1,8 @@
+import { describeNeeds } from '../../../../tests/support/needs.ts'
 import { tmpDir } from '../../../../tests/support/tmp.ts'
 import { driverConformance } from '../conformance.ts'
 import { processHarness } from './conformance-harness.ts'
 
-driverConformance('process, without control groups', async () => processHarness(await tmpDir()))
+describeNeeds('perl', 'process driver', () => {
+  driverConformance('process, without control groups', async () => processHarness(await tmpDir()))
+})

@@ -12,7 +12,7 @@
 //
 // The log files have a folder of their own so that the watch on the incarnation's folder does not wake the agent for every line.
 // Nothing here is fsynced: after a power loss every process is gone and a file that is missing means just that.
-import { closeSync, openSync, readdirSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs'
+import { linkSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { Address } from '../../../contracts/agent-protocol.ts'
@@ -29,16 +29,10 @@ export const Want = z.object({
 })
 export type Want = z.infer<typeof Want>
 
-const Keeper = z.object({ keeperPid: z.number().int().min(2), keeperStartTime: z.string(), jobFd: z.number().int() })
+const Keeper = z.object({ keeperPid: z.number().int().min(2), keeperStartTime: z.string(), bootId: z.string(), jobFd: z.number().int() })
 export type Keeper = z.infer<typeof Keeper>
 
-export const Started = Keeper.extend({
-  pid: z.number().int().min(2),
-  startTime: z.string(),
-  bootId: z.string(),
-  atMs: z.number(),
-  nonce: z.string(),
-})
+export const Started = Keeper.extend({ pid: z.number().int().min(2), startTime: z.string(), atMs: z.number() })
 export type Started = z.infer<typeof Started>
 
 export const ExitRecord = z.object({ code: z.number().nullable(), signal: z.number().nullable(), oom: z.boolean(), atMs: z.number() })
@@ -116,14 +110,16 @@ export const markRemoved = (run: Run) => writeFileSync(join(run.dir, 'removed'),
 
 /** Takes the place of a keeper that has not come: none will come any more. False when one is there already. */
 export function claim(run: Run): boolean {
+  const own = join(run.dir, '.lock.agent')
+  writeFileSync(own, '{}\n', { mode: 0o600 })
   try {
-    const file = openSync(join(run.dir, 'lock'), 'wx', 0o600)
-    writeSync(file, '{}\n')
-    closeSync(file)
+    linkSync(own, join(run.dir, 'lock'))
     return true
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') return false
     throw error
+  } finally {
+    unlinkSync(own)
   }
 }
 
