@@ -40,8 +40,8 @@ export function measure(clock: Clock, run: Run, timeoutMs: number, signal: Abort
   }
   let cancel = clock.after(timeoutMs, () => onDue(startMs + timeoutMs))
   const onAbort = () => {
-    controller.abort(signal.reason)
     timedOut.resolve({ kind: 'inconclusive', detail: 'stopped' })
+    controller.abort(signal.reason)
   }
   if (signal.aborted) onAbort()
   else signal.addEventListener('abort', onAbort, { once: true })
