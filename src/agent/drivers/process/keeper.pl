@@ -46,6 +46,8 @@ my $main = 0;
 my %joined;
 
 exit 38 unless %sys;
+# Whatever the agent itself inherited is none of the workload's business (close_range, the same number everywhere).
+syscall(436, $mode eq 'exec' ? 4 : 3, 0xffff_ffff, 0);
 $SIG{$_} = 'IGNORE' for @signals;
 my $waited = $mode eq 'exec' ? sigset($SIGCHLD, $SIGTERM) : sigset($SIGCHLD);
 syscall($sys{sigprocmask}, 0, $waited, 0, 8);
