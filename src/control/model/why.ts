@@ -32,7 +32,7 @@ export function explain(facts: WhyFacts): WhyView {
   return {
     instance_id: instance.id,
     name: instance.name,
-    summary: `${cause(facts)}${silence(facts)}`,
+    summary: `${unheard(instance) ?? cause(facts)}${silence(facts)}`,
     desired: desiredText(instance),
     observed: observedText(facts),
     difference: difference(facts),
@@ -41,6 +41,12 @@ export function explain(facts: WhyFacts): WhyView {
     next_at: next.atMs === null ? null : timeOf(next.atMs),
     nodes: instance.refusals.map(({ nodeId, refusedBy, detail }) => ({ node_id: nodeId, refused_by: refusedBy, detail })),
   }
+}
+
+/** Somebody wished an end or a pause, and the node has not begun with it. */
+function unheard({ want, phase, nodeId, observedGeneration, generation }: InstanceRecord): string | undefined {
+  if (want === 'running' || nodeId === null || observedGeneration >= generation || SETTLED[want].has(phase.kind)) return undefined
+  return `Somebody asked for it to be ${want}; node ${nodeId} has not acted on that yet.`
 }
 
 /** The first sentence: the cause, never the mere name of the state. */
@@ -100,9 +106,18 @@ function pendingCause({ instance, nodesKnown }: WhyFacts): string {
     return `Its only candidate, node ${only.nodeId}, cannot take it: ${refusals.map((one) => one.detail).join('; ')}.`
   const dimensions = [...new Set(refusals.map((one) => one.refusedBy))].map((name) => {
     const count = new Set(refusals.filter((one) => one.refusedBy === name).map((one) => one.nodeId)).size
-    return `${count} for ${name}`
+    return `${count} ${REFUSED[name] ?? `refuse for ${name}`}`
   })
   return `None of ${nodes.size} nodes can take it: ${dimensions.join(', ')}.`
+}
+
+const REFUSED: Readonly<Record<string, string>> = {
+  memory: 'short of memory',
+  offline: 'offline',
+  cordoned: 'cordoned',
+  runtime: 'without the runtime',
+  selector: 'not selected by its labels',
+  pressure: 'under pressure',
 }
 
 function runningCause(instance: InstanceRecord): string {
@@ -148,7 +163,7 @@ function failedCause(instance: InstanceRecord): string {
 function endCause(instance: InstanceRecord): string {
   const { phase, observed } = instance
   const exit = observed?.lastExit ?? null
-  if (exit?.oom || phase.reason === 'memory_limit_exceeded') return 'Its memory limit was exceeded (memory limit exceeded)'
+  if (exit?.oom || phase.reason === 'memory_limit_exceeded') return 'It was ended: memory limit exceeded'
   if (phase.lastError && !EXIT_CODES.has(phase.lastError.code)) return errorText(phase.lastError)
   if (exit) return `It ${exitText(exit)}`
   return phase.lastError ? errorText(phase.lastError) : 'It ended'
@@ -181,7 +196,7 @@ function failingCheck(instance: InstanceRecord): string | undefined {
 }
 
 /** States whose word is the control plane's own: a silent node says nothing about them. */
-const OURS: ReadonlySet<Phase['kind']> = new Set(['pending', 'lost', 'deleted'])
+const OURS: ReadonlySet<Phase['kind']> = new Set(['pending', 'placed', 'lost', 'deleted'])
 
 function silence({ instance, node, nowMs }: WhyFacts): string {
   if (node === null || node.connected || OURS.has(instance.phase.kind)) return ''
@@ -189,26 +204,22 @@ function silence({ instance, node, nowMs }: WhyFacts): string {
 }
 
 function desiredText(instance: InstanceRecord): string {
-  const wish = {
-    running: 'It should be running',
-    stopped: 'It should be stopped',
-    paused: 'It should be paused',
-    deleted: 'It should be deleted',
-  }[instance.want]
-  const of = instance.membership
+  const { want, spec, membership: of, generation } = instance
+  const wish = want === 'running' ? (spec.restart === 'never' ? 'It should run once' : 'It should be running') : `It should be ${want}`
   const member = of === null ? '' : `, as replica ${of.slot} of ${of.processType} in ${of.app}/${of.env}`
-  return `${wish}${member} (generation ${instance.generation}).`
+  return `${wish}${member} (generation ${generation}).`
 }
 
 function observedText({ instance, nowMs }: WhyFacts): string {
-  const { phase, observed } = instance
-  const parts = [`It is ${phase.kind.replaceAll('_', ' ')}, ${ago(phase.sinceMs, nowMs).replace(' ago', '')} now`]
-  if (instance.nodeId !== null) parts.push(`on node ${instance.nodeId}`)
-  if (instance.incarnation > 0) parts.push(`incarnation ${instance.incarnation}`)
-  if (observed && observed.health !== 'unknown') parts.push(observed.health)
-  if (observed?.lastExit) parts.push(`the one before ${exitText(observed.lastExit)}`)
-  const lag = instance.nodeId !== null && instance.observedGeneration < instance.generation
-  return `${parts.join(', ')}.${lag ? ` Its node has answered generation ${instance.observedGeneration} so far.` : ''}`
+  const { phase, observed, nodeId, incarnation, observedGeneration, generation } = instance
+  const where = [nodeId === null ? '' : ` on node ${nodeId}`, incarnation > 0 ? `, incarnation ${incarnation}` : '']
+  const health = observed && observed.health !== 'unknown' && phase.kind === 'running' ? `, ${observed.health}` : ''
+  const last = observed?.lastExit ? ` Last end: it ${exitText(observed.lastExit)}.` : ''
+  const lag =
+    nodeId !== null && observedGeneration > 0 && observedGeneration < generation
+      ? ` Its node has answered generation ${observedGeneration} so far.`
+      : ''
+  return `State ${phase.kind} for ${spanText(nowMs - phase.sinceMs)}${where.join('')}${health}.${last}${lag}`
 }
 
 const SETTLED: Readonly<Record<InstanceRecord['want'], ReadonlySet<Phase['kind']>>> = {
@@ -227,7 +238,13 @@ function difference({ instance }: WhyFacts): string | null {
       return 'Its node has not acted on the newest wish yet.'
     return null
   }
-  return `It should be ${want} and is ${phase.kind.replaceAll('_', ' ')}.`
+  return `It should be ${want} and is ${STATE_WORDS[phase.kind] ?? phase.kind}.`
+}
+
+const STATE_WORDS: Partial<Record<Phase['kind'], string>> = {
+  crash_looping: 'crash looping',
+  degraded: 'failing its checks',
+  placed: 'not started yet',
 }
 
 function nextStep(facts: WhyFacts): Next {
@@ -251,15 +268,15 @@ function nextStep(facts: WhyFacts): Next {
     case 'starting':
       return none('The start goes on; a failure is tried again with growing pauses, unless trying again cannot help.')
     case 'running':
-      return none(
-        instance.observed?.health === 'unhealthy'
-          ? `If the check keeps failing it is recovered; holdfast logs ${name} shows what it says.`
-          : 'Nothing: it is watched, and started again when it ends.',
-      )
+      return none(runningNext(facts))
     case 'degraded':
       return none(`Nothing by itself: it counts as healthy again when its check passes. holdfast restart ${name} restarts it.`)
     case 'paused':
-      return none(`holdfast resume ${name} lets it go on.`)
+      return none(
+        phase.reason === 'paused_outside'
+          ? `Nothing by itself: let it go on with the same tools, or holdfast restart ${name}.`
+          : `holdfast resume ${name} lets it go on.`,
+      )
     case 'stopping':
       return none(`It gets ${spanText(instance.spec.stop.graceMs)} to end, then it is killed.`)
     case 'stopped':
@@ -287,18 +304,35 @@ function nextStep(facts: WhyFacts): Next {
 
 const none = (text: string): Next => ({ text, atMs: null })
 
+function runningNext({ instance, node }: WhyFacts): string {
+  if (node !== null && !node.connected) return 'Its node goes on by itself; there is news when its agent is connected again.'
+  if (instance.observed?.health === 'unhealthy')
+    return `If the check keeps failing it is recovered; holdfast logs ${instance.name} shows what it says.`
+  if (instance.phase.reason === 'waiting_for_checks') return 'It is ready as soon as its checks pass.'
+  return 'Nothing: it is watched, and started again when it ends.'
+}
+
 function healStep({ instance, heal, nowMs }: WhyFacts): Next {
+  const { name, want } = instance
   const { lastError, reason } = instance.phase
-  const mend = lastError ? ERRORS[lastError.code].next : 'Correct the cause.'
-  const byHand = `Nothing by itself. ${mend} Then: holdfast recover ${instance.name}.`
-  if (instance.want !== 'running') return none('Nothing: it is not wished running.')
-  if (reason === 'permanent_error' || (lastError && ERRORS[lastError.code].retry === 'never')) return none(byHand)
-  if (reason === 'recovery_off' || reason === 'exited_error' || heal?.givenUp) return none(byHand)
-  if (heal === null) return none('The control plane tries again in a few seconds.')
-  return {
-    text: `The control plane tries again ${inTime(heal.dueAtMs, nowMs)} (attempt ${heal.attempts + 1}); holdfast recover ${instance.name} makes it now.`,
-    atMs: heal.dueAtMs,
+  if (want !== 'running') return none('Nothing: it is not wished running.')
+  if (reason === 'recovery_off') return none(`Nothing by itself, because recovery is off: holdfast recover ${name} starts it.`)
+  if (reason === 'exited_error')
+    return none(
+      `Nothing: what is run once is not run again by itself. Read holdfast logs ${name}; holdfast restart ${name} runs it once more.`,
+    )
+  const permanent = reason === 'permanent_error' || (lastError !== null && ERRORS[lastError.code].retry === 'never')
+  if (permanent) {
+    const mend = lastError ? ERRORS[lastError.code].next : 'Correct the cause.'
+    return none(`Nothing by itself. ${mend}${mend.includes('holdfast recover') ? '' : ` To try again: holdfast recover ${name}.`}`)
   }
+  if (heal?.givenUp)
+    return none(
+      `Nothing by itself: the control plane gave up after ${heal.attempts} attempts. Correct the cause, then: holdfast recover ${name}.`,
+    )
+  if (heal === null) return none('The control plane tries again in a few seconds.')
+  const text = `The control plane tries again ${inTime(heal.dueAtMs, nowMs)} (attempt ${heal.attempts + 1}); holdfast recover ${name} makes it now.`
+  return { text, atMs: heal.dueAtMs }
 }
 
 function lostStep({ instance, node }: WhyFacts): Next {
