@@ -1,7 +1,6 @@
 // A docker driver for one test: its own data directory and node, its containers marked with the run and removed at the end.
 // Looks at the engine without our own client, which is under test.
 import { rm } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { type Harness, shellCommand } from '../../src/agent/drivers/conformance-kit.ts'
 import { createDockerDriver } from '../../src/agent/drivers/docker/driver.ts'
 import type { Driver } from '../../src/agent/drivers/driver.ts'
@@ -20,23 +19,13 @@ export interface DockerHarness extends Harness {
 
 export interface HarnessOptions {
   readonly socketPath?: string
+  readonly nodeId?: string
 }
-
-/** Connects, sends nothing and looks whether anybody listens: the driver's own socket path may name a fault server. */
-export const listens = (socketPath: string): Promise<boolean> =>
-  new Promise((resolve) => {
-    const socket = connect(socketPath)
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
-  })
 
 export async function dockerHarness(options: HarnessOptions = {}): Promise<DockerHarness> {
   const socketPath = options.socketPath ?? dockerSocket(process.env)
   const dir = await ownTmpDir()
-  const nodeId = `node-${systemRandom.text(12)}`
+  const nodeId = options.nodeId ?? `node-${systemRandom.text(12)}`
   const open = (): Driver =>
     createDockerDriver({
       stateDir: dir.path,
@@ -62,7 +51,7 @@ export async function dockerHarness(options: HarnessOptions = {}): Promise<Docke
     socketPath,
     call,
     command: shellCommand,
-    spec: (spec) => ({ ...spec, image: TEST_IMAGE }),
+    spec: (spec) => ({ ...spec, image: spec.image ?? TEST_IMAGE }),
     async reopen() {
       await drivers.at(-1)?.[Symbol.asyncDispose]()
       const next = open()

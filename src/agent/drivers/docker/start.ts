@@ -16,7 +16,7 @@ import { Created } from './schemas.ts'
 import { explainStart } from './start-faults.ts'
 
 /** How long a start waits for cloud-init's commands before it says `started`; they go on afterwards. */
-const CLOUD_INIT_WAIT_MS = 10_000
+const CLOUD_INIT_WAIT_MS = 5000
 /** For taking back what a failed start made, when the caller's own time may be over. */
 const UNDO_DEADLINE_MS = 4000
 /** Ended containers kept beside the current one, as evidence. */
