@@ -9,7 +9,7 @@ import type { Binaries } from './binaries.ts'
 import type { Launcher } from './launcher.ts'
 import { isOn, processesOn, readPostmasterFile, signal } from './residue.ts'
 
-export const SERVER_LIMITS = {
+const SERVER_LIMITS = {
   /** Includes replaying the log after a crash. */
   startDeadlineMs: 120_000,
   pollIntervalMs: 10,

@@ -1,6 +1,7 @@
 // Migrations, run by every replica at its start: the first one applies them under a lock, the others wait and find nothing to do.
 import { sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
+import pg from 'pg'
 import type { Logger } from '../../base/log.ts'
 import { err, OK, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
@@ -23,7 +24,17 @@ export async function migrate(db: Db, log: Logger): Promise<Result<void, Failure
   const migrator = new Migrator({ db, provider: { getMigrations: async () => ({ ...MIGRATIONS }) } })
   const { error, results } = await migrator.migrateToLatest()
   for (const result of results ?? []) if (result.status === 'Success') log.info('migration applied', { migration: result.migrationName })
-  return error === undefined ? OK : err(expected(error))
+  if (error === undefined) return OK
+  if (error instanceof pg.DatabaseError && error.code === '42501')
+    return err(
+      failure(
+        'invalid_config',
+        'The database user may not create tables; make it the owner of the database.',
+        { field: 'HOLDFAST_DATABASE_URL' },
+        error,
+      ),
+    )
+  return err(expected(error))
 }
 
 /** Applied here by a release that knows more than this one. */

@@ -14,6 +14,7 @@ import { connectDedicated, type Dedicated } from './dedicated.ts'
 import { CHANNEL, LOCKS } from './transaction.ts'
 
 const Payload = z.object({ kind: z.enum(['instance', 'node', 'env', 'event', 'heal']), id: z.string() })
+const ASK_INTERVAL_MS = 1000
 const RECONNECT: Backoff = { baseMs: 100, factor: 2, maxMs: 5000 }
 
 export type Listener = (change: ChangeKey | null) => void
@@ -56,9 +57,14 @@ export async function openNotifications(deps: NotificationDeps): Promise<Notific
     try {
       connection.client.on('notification', (message) => tell(parse(message.payload ?? '')))
       await connection.client.query(`listen ${CHANNEL}`)
-      await connection.client.query('select pg_advisory_lock($1::int, $2::int)', [LOCKS.replica, deps.replica])
+      // Held already only by an earlier connection of ours that the server has not yet given up: we count as alive meanwhile.
+      let held = await holdReplica(connection, deps.replica)
       tried()
       tell(null)
+      while (!held) {
+        await deps.clock.sleep(ASK_INTERVAL_MS, connection.lost)
+        held = await holdReplica(connection, deps.replica)
+      }
       await ended(connection.lost)
     } finally {
       current = null
@@ -91,6 +97,14 @@ export async function openNotifications(deps: NotificationDeps): Promise<Notific
   }
 }
 
+async function holdReplica(connection: Dedicated, replica: number): Promise<boolean> {
+  const { rows } = await connection.client.query<{ held: boolean }>('select pg_try_advisory_lock($1::int, $2::int) as held', [
+    LOCKS.replica,
+    replica,
+  ])
+  return rows[0]?.held === true
+}
+
 /** null = everything: too many changes to name, or words of another version. */
 function parse(text: string): ChangeKey | null {
   if (text === '') return null
@@ -101,7 +115,7 @@ function parse(text: string): ChangeKey | null {
   }
 }
 
-export function ended(signal: AbortSignal): Promise<void> {
+function ended(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) resolve()
     else signal.addEventListener('abort', () => resolve(), { once: true })

@@ -15,7 +15,7 @@ import type { InstanceTable, Schema } from './schema.ts'
 const Texts = z.record(z.string(), z.string())
 const Loose = z.record(z.string(), z.unknown())
 const Refusals = z.array(z.object({ nodeId: NodeId, refusedBy: z.string(), detail: z.string() }))
-export const ObservedRest = Observed.omit({ id: true, generation: true, incarnation: true, phase: true, transitions: true })
+const ObservedRest = Observed.omit({ id: true, generation: true, incarnation: true, phase: true, transitions: true })
 export const Want = z.enum(['running', 'stopped', 'paused', 'deleted'])
 const Role = z.enum(['viewer', 'operator', 'agent'])
 export const StateName = z.enum(PHASE_KINDS as [PhaseKind, ...PhaseKind[]])

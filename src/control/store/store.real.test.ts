@@ -46,6 +46,22 @@ describeStores('store', (bench) => {
     expect(opened).toMatchObject({ ok: false, error: { code: 'invalid_config', fields: { encoding: 'LATIN1' } } })
   })
 
+  test('a database that is absent, and a user that may not create tables, are configuration errors', async () => {
+    const target = await bench.database()
+    const client = await bench.connect(target)
+    const absent = 'url' in target ? { url: `${target.url}_absent` } : { ...target, database: 'absent' }
+    expect(await openStore({ ...given, target: absent })).toMatchObject({
+      ok: false,
+      error: { code: 'invalid_config', fields: { sqlstate: '3D000' } },
+    })
+    const role = `hf_role_${process.pid}`
+    await client.query(`create role ${role} login`)
+    const limited = 'url' in target ? { url: target.url.replace('postgres@', `${role}@`) } : { ...target, user: role }
+    const opened = await openStore({ ...given, target: limited })
+    await client.query(`drop role ${role}`)
+    expect(opened).toMatchObject({ ok: false, error: { code: 'invalid_config', fields: { field: 'HOLDFAST_DATABASE_URL' } } })
+  })
+
   test('connections cut by the server fail the queries they carried with store_unavailable, and the next ones work', async () => {
     const target = await bench.database()
     const store = await bench.store({ target })

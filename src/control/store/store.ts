@@ -93,7 +93,7 @@ async function prepare(target: StoreTarget, log: Logger): Promise<Result<void, F
   const pool = openPool({ ...config.value, lock_timeout: STORE_LIMITS.migrationTimeoutMs }, 1, log)
   try {
     const suitable = await checkServer(pool.db)
-    return suitable.ok ? await migrate(pool.db, log) : suitable
+    return suitable.ok ? await migrate(pool.db, log) : err(explainRefusal(suitable.error))
   } finally {
     await pool.close()
   }
@@ -108,6 +108,14 @@ function parseConfig(target: StoreTarget, limits: { statementMs: number; queryMs
   } catch (error) {
     return err(failure('invalid_config', 'HOLDFAST_DATABASE_URL is not a PostgreSQL URL.', { field: 'HOLDFAST_DATABASE_URL' }, error))
   }
+}
+
+/** At the start, a login or a database that is refused is a matter of the configuration; later it is an outage like any other. */
+function explainRefusal(given: Failure): Failure {
+  const state = given.fields?.cause
+  if (typeof state !== 'string' || !/^(28|3D)/.test(state)) return given
+  const detail = `The database does not exist or refuses the login (SQLSTATE ${state}); check HOLDFAST_DATABASE_URL.`
+  return failure('invalid_config', detail, { field: 'HOLDFAST_DATABASE_URL', sqlstate: state }, given.cause)
 }
 
 async function checkServer(db: Db): Promise<Result<void, Failure>> {
