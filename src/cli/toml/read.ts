@@ -20,7 +20,7 @@ export async function readToml(name: string, file: string, code: ErrorCode): Pro
     text = await readFile(file, 'utf8')
   } catch (error) {
     const cause = error instanceof Error && 'code' in error ? String(error.code) : ''
-    if (cause === 'ENOENT') return ok(undefined)
+    if (cause === 'ENOENT' || cause === 'ENOTDIR') return ok(undefined)
     const why = cause === 'EISDIR' ? 'is a directory; name the file in it' : `cannot be read (${cause})`
     return err(failure(code, `${name} ${why}.`, { file: name }, error))
   }
