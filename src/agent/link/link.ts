@@ -8,7 +8,7 @@ import type { Logger } from '../../base/log.ts'
 import { type Desired, type NodeFacts, type NodeUsage, type Observed, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
 import type { OnRequest } from './answers.ts'
 import { LINK_LIMITS } from './limits.ts'
-import { type Acked, type Hello, type Session, type SessionEnd, startSession } from './session.ts'
+import { type Acked, type Hello, Session, type SessionEnd } from './session.ts'
 
 export interface LinkDeps {
   /** http(s) address of the control plane. */
@@ -44,7 +44,7 @@ export function openLink(deps: LinkDeps): Link {
 
   const run = async () => {
     for (let failures = 0; !closing.signal.aborted; ) {
-      session = startSession({ ...deps, ...guarded(deps), limits: LINK_LIMITS, protocol: PROTOCOL_VERSION })
+      session = new Session({ ...deps, ...guarded(deps), limits: LINK_LIMITS, protocol: PROTOCOL_VERSION })
       const end = await session.ended
       session = null
       if (closing.signal.aborted) return
@@ -77,7 +77,7 @@ export function openLink(deps: LinkDeps): Link {
   return {
     sendObserved: (items) => session?.sendObserved(items) ?? false,
     sendFacts: (facts) => session?.sendFacts(facts) ?? false,
-    connected: () => session?.welcomed() ?? false,
+    connected: () => session?.welcomed ?? false,
     async close() {
       closing.abort(new Error('the link is closing'))
       await session?.close()

@@ -6,21 +6,13 @@
 import { type RawData, WebSocket } from 'ws'
 import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
-import {
-  type Desired,
-  type FromAgent,
-  type FromControl,
-  LINK_MESSAGE_BYTES_MAX,
-  LINK_PATH,
-  type NodeFacts,
-  type NodeUsage,
-  type Observed,
-} from '../../contracts/agent-protocol.ts'
+import type { Desired, FromAgent, FromControl, NodeFacts, NodeUsage, Observed } from '../../contracts/agent-protocol.ts'
 import type { ErrorCode } from '../../contracts/errors.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
-import { createAnswers, type OnRequest, type Outlet } from './answers.ts'
+import { type Answers, createAnswers, type OnRequest } from './answers.ts'
 import type { LINK_LIMITS } from './limits.ts'
 import { parseFromControl } from './parse.ts'
+import { createOutlet, dial, type SocketOutlet, socketFault } from './socket.ts'
 
 export interface Acked {
   readonly id: InstanceId
@@ -41,186 +33,187 @@ export interface SessionDeps {
   onWelcome(items: readonly Desired[], seen: readonly Acked[]): void
   onDesired(items: readonly Desired[]): void
   onAck(items: readonly Acked[]): void
-  onRequest: OnRequest
+  readonly onRequest: OnRequest
   onConnected(connected: boolean): void
 }
 
-export interface SessionEnd {
+interface Cause {
   readonly kind: 'lost' | 'refused' | 'closed'
   readonly code: ErrorCode
   readonly detail: string
+}
+
+export interface SessionEnd extends Cause {
   /** How long it was welcomed. */
   readonly lastedMs: number
-}
-
-export interface Session {
-  readonly ended: Promise<SessionEnd>
-  welcomed(): boolean
-  sendObserved(items: readonly Observed[]): boolean
-  sendFacts(facts: NodeFacts): boolean
-  close(): Promise<void>
-}
-
-export function startSession(deps: SessionDeps): Session {
-  const { clock, log, limits } = deps
-  const socket = dial(deps)
-  const outlet = createOutlet(socket)
-  const answers = createAnswers(outlet, deps.onRequest, limits, log)
-  const { promise: ended, resolve: settle } = Promise.withResolvers<SessionEnd>()
-  let end: Omit<SessionEnd, 'lastedMs'> | null = null
-  let welcomedAtMs: number | null = null
-  let silentHeartbeats = 0
-  let cancelTimer = clock.after(limits.welcomeDeadlineMs, () =>
-    finish('lost', 'control_unreachable', `no welcome within ${limits.welcomeDeadlineMs} ms`),
-  )
-
-  const finish = (kind: SessionEnd['kind'], code: ErrorCode, detail: string) => {
-    end ??= { kind, code, detail }
-    socket.terminate()
-  }
-  let flushesSeen = 0
-  let backlogged = false
-  const heartbeat = () => {
-    // A ping waits behind everything buffered before it: while a backlog moves, the other side lives.
-    silentHeartbeats = backlogged && outlet.flushes() > flushesSeen ? 0 : silentHeartbeats + 1
-    flushesSeen = outlet.flushes()
-    backlogged = socket.bufferedAmount > limits.goOnBelowBytes
-    // Counted in heartbeats, not in time: an agent that was itself asleep must not take that for silence of the other side.
-    if (silentHeartbeats > limits.silentHeartbeatsMax)
-      return finish('lost', 'control_unreachable', `silent for ${limits.silentHeartbeatsMax} heartbeats`)
-    socket.ping()
-    if (socket.bufferedAmount < limits.observedBytesMax) outlet.send({ type: 'heartbeat', usage: deps.usage(), facts: null })
-    cancelTimer = clock.after(limits.heartbeatMs, heartbeat)
-  }
-  const onMessage = (data: RawData) => {
-    silentHeartbeats = 0
-    const { message, dropped } = parseFromControl(String(data))
-    for (const what of dropped.slice(0, DROPS_TOLD)) log.warn('message from control not understood', { what })
-    if (message && !end) dispatch(message)
-  }
-  const dispatch = (message: FromControl) => {
-    switch (message.type) {
-      case 'welcome': {
-        if (welcomedAtMs !== null) return log.warn('message from control not understood', { what: 'a second welcome' })
-        welcomedAtMs = clock.elapsedMs()
-        cancelTimer()
-        deps.onWelcome(message.items, message.seen)
-        deps.onConnected(true)
-        return heartbeat()
-      }
-      case 'refused':
-        return finish('refused', message.error.code, message.error.detail)
-      case 'desired':
-        return deps.onDesired(message.items)
-      case 'ack':
-        return deps.onAck(message.items)
-      case 'request':
-        return answers.begin(message.requestId, message.request)
-      case 'cancel':
-        return answers.cancel(message.requestId)
-      default:
-        return message satisfies never
-    }
-  }
-
-  socket.on('open', () => outlet.send({ type: 'hello', protocol: deps.protocol, ...deps.hello() }))
-  socket.on('message', onMessage)
-  socket.on('pong', () => {
-    silentHeartbeats = 0
-  })
-  socket.on('unexpected-response', (_request, response) => {
-    const status = response.statusCode ?? 0
-    response.resume()
-    if (status === 401 || status === 403)
-      finish('refused', status === 401 ? 'unauthenticated' : 'forbidden', `the control plane answered ${status}`)
-    else finish('lost', 'control_unreachable', `the control plane answered ${status}`)
-  })
-  socket.on('error', (error) => {
-    end ??= { kind: 'lost', code: 'control_unreachable', detail: describe(error) }
-  })
-  socket.on('close', (code) => {
-    cancelTimer()
-    outlet.closed()
-    const {
-      kind,
-      code: errorCode,
-      detail,
-    } = end ?? { kind: 'lost', code: 'control_unreachable', detail: `closed by the control plane (${code})` }
-    // Not waited for: a request that ignores its signal must not keep the agent from dialling again.
-    void answers.end(new Error('the connection to the control plane is gone'))
-    if (welcomedAtMs !== null) deps.onConnected(false)
-    settle({ kind, code: errorCode, detail, lastedMs: welcomedAtMs === null ? 0 : clock.elapsedMs() - welcomedAtMs })
-  })
-
-  const welcomed = () => welcomedAtMs !== null && socket.readyState === WebSocket.OPEN
-  const sendIfWelcomed = (message: FromAgent) => {
-    if (!welcomed() || socket.bufferedAmount > limits.observedBytesMax) return false
-    outlet.send(message)
-    return true
-  }
-  return {
-    ended,
-    welcomed,
-    sendObserved: (items) => sendIfWelcomed({ type: 'observed', items: [...items] }),
-    sendFacts: (facts) => sendIfWelcomed({ type: 'heartbeat', usage: deps.usage(), facts }),
-    async close() {
-      end ??= { kind: 'closed', code: 'shutting_down', detail: 'closed' }
-      if (socket.readyState !== WebSocket.OPEN) socket.terminate()
-      else socket.close(1001)
-      const { promise: late, resolve } = Promise.withResolvers<void>()
-      const cancel = clock.after(limits.closeDeadlineMs, () => {
-        socket.terminate()
-        resolve()
-      })
-      await ended
-      await Promise.race([answers.end(new Error('the agent is closing')), late])
-      cancel()
-    },
-  }
 }
 
 /** Of one message; a control plane much newer than this agent must not flood its log. */
 const DROPS_TOLD = 3
 
-function dial({ controlUrl, token }: SessionDeps): WebSocket {
-  const url = new URL(LINK_PATH, controlUrl)
-  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
-  return new WebSocket(url, {
-    headers: { authorization: `Bearer ${token}` },
-    perMessageDeflate: false,
-    maxPayload: LINK_MESSAGE_BYTES_MAX,
-    followRedirects: false,
-  })
-}
+/** Dials when made. Handlers of `deps` must not throw. */
+export class Session {
+  readonly ended: Promise<SessionEnd>
+  readonly #deps: SessionDeps
+  readonly #socket: WebSocket
+  readonly #outlet: SocketOutlet
+  readonly #answers: Answers
+  readonly #settle: (end: SessionEnd) => void
+  #cause: Cause | null = null
+  #welcomedAtMs: number | null = null
+  #silentHeartbeats = 0
+  #backlog: { readonly deep: boolean; readonly flushes: number } = { deep: false, flushes: 0 }
+  /** Of the one timer: first for the welcome, then for the next heartbeat. */
+  #cancelTimer: () => void
 
-function createOutlet(socket: WebSocket): Outlet & { closed(): void; flushes(): number } {
-  let flushes = 0
-  let waiters: { readonly bytes: number; readonly resolve: () => void }[] = []
-  const wake = () => {
-    const buffered = socket.readyState === WebSocket.OPEN ? socket.bufferedAmount : 0
-    const ready = waiters.filter((waiter) => buffered < waiter.bytes)
-    waiters = waiters.filter((waiter) => buffered >= waiter.bytes)
-    for (const { resolve } of ready) resolve()
+  constructor(deps: SessionDeps) {
+    const { clock, limits } = deps
+    const { promise, resolve } = Promise.withResolvers<SessionEnd>()
+    this.ended = promise
+    this.#settle = resolve
+    this.#deps = deps
+    this.#socket = dial(deps.controlUrl, deps.token)
+    this.#outlet = createOutlet(this.#socket)
+    this.#answers = createAnswers(this.#outlet, deps.onRequest, limits, deps.log)
+    this.#cancelTimer = clock.after(limits.welcomeDeadlineMs, () => this.#lose(`no welcome within ${limits.welcomeDeadlineMs} ms`))
+    this.#listen()
   }
-  return {
-    send(message) {
-      // A send that fails is a connection that ends; its end is told by `close`.
-      if (socket.readyState !== WebSocket.OPEN) return
-      socket.send(JSON.stringify(message), () => {
-        flushes += 1
-        wake()
-      })
-    },
-    bufferedBytes: () => socket.bufferedAmount,
-    below: (bytes) =>
-      new Promise((resolve) => {
-        waiters.push({ bytes, resolve })
-        wake()
-      }),
-    closed: wake,
-    flushes: () => flushes,
+
+  get welcomed(): boolean {
+    return this.#welcomedAtMs !== null && this.#socket.readyState === WebSocket.OPEN
+  }
+
+  /** False = not sent: not welcomed, or too much is buffered already. */
+  send(message: FromAgent): boolean {
+    if (!this.welcomed || this.#socket.bufferedAmount > this.#deps.limits.observedBytesMax) return false
+    this.#outlet.send(message)
+    return true
+  }
+
+  sendObserved(items: readonly Observed[]): boolean {
+    return this.send({ type: 'observed', items: [...items] })
+  }
+
+  sendFacts(facts: NodeFacts): boolean {
+    return this.send({ type: 'heartbeat', usage: this.#deps.usage(), facts })
+  }
+
+  /** Hangs up; resolves when the socket is closed and its requests have ended, or after a deadline. */
+  async close(): Promise<void> {
+    const { clock, limits } = this.#deps
+    this.#cause ??= { kind: 'closed', code: 'shutting_down', detail: 'closed' }
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.close(1001)
+    else this.#socket.terminate()
+    const late = Promise.withResolvers<void>()
+    const cancel = clock.after(limits.closeDeadlineMs, () => {
+      this.#socket.terminate()
+      late.resolve()
+    })
+    await this.ended
+    await Promise.race([this.#answers.end(new Error('the agent is closing')), late.promise])
+    cancel()
+  }
+
+  #listen(): void {
+    const { deps, socket } = { deps: this.#deps, socket: this.#socket }
+    socket.on('open', () => this.#outlet.send({ type: 'hello', protocol: deps.protocol, ...deps.hello() }))
+    socket.on('message', (data) => this.#onMessage(data))
+    socket.on('pong', () => {
+      this.#silentHeartbeats = 0
+    })
+    socket.on('unexpected-response', (_request, response) => {
+      const status = response.statusCode ?? 0
+      response.resume()
+      const detail = `the control plane answered ${status}`
+      if (status === 401 || status === 403) this.#end({ kind: 'refused', code: status === 401 ? 'unauthenticated' : 'forbidden', detail })
+      else this.#lose(detail)
+    })
+    socket.on('error', (error) => {
+      this.#cause ??= { kind: 'lost', code: 'control_unreachable', detail: socketFault(error) }
+    })
+    socket.on('close', (code) => this.#onClose(code))
+  }
+
+  #lose(detail: string): void {
+    this.#end({ kind: 'lost', code: 'control_unreachable', detail })
+  }
+
+  #end(cause: Cause): void {
+    this.#cause ??= cause
+    this.#socket.terminate()
+  }
+
+  #onClose(code: number): void {
+    this.#cancelTimer()
+    this.#outlet.closed()
+    // Not waited for: a request that ignores its signal must not keep the agent from dialling again.
+    void this.#answers.end(new Error('the connection to the control plane is gone'))
+    const cause = this.#cause ?? { kind: 'lost', code: 'control_unreachable', detail: `closed by the control plane (${code})` }
+    if (this.#welcomedAtMs !== null) this.#deps.onConnected(false)
+    const lastedMs = this.#welcomedAtMs === null ? 0 : this.#deps.clock.elapsedMs() - this.#welcomedAtMs
+    this.#settle({ ...cause, lastedMs })
+  }
+
+  #heartbeat(): void {
+    const { clock, limits, usage } = this.#deps
+    // A ping waits behind everything buffered before it: while a backlog moves, the other side lives.
+    const flushes = this.#outlet.flushes()
+    const moving = this.#backlog.deep && flushes > this.#backlog.flushes
+    this.#backlog = { deep: this.#socket.bufferedAmount > limits.goOnBelowBytes, flushes }
+    // Counted in heartbeats, not in time: an agent that was itself asleep must not take that for silence of the other side.
+    this.#silentHeartbeats = moving ? 0 : this.#silentHeartbeats + 1
+    if (this.#silentHeartbeats > limits.silentHeartbeatsMax) {
+      this.#lose(`silent for ${limits.silentHeartbeatsMax} heartbeats`)
+      return
+    }
+    this.#socket.ping()
+    this.send({ type: 'heartbeat', usage: usage(), facts: null })
+    this.#cancelTimer = clock.after(limits.heartbeatMs, () => this.#heartbeat())
+  }
+
+  #onMessage(data: RawData): void {
+    this.#silentHeartbeats = 0
+    const { message, dropped } = parseFromControl(String(data))
+    for (const what of dropped.slice(0, DROPS_TOLD)) this.#deps.log.warn('message from control not understood', { what })
+    if (message && !this.#cause) this.#dispatch(message)
+  }
+
+  #dispatch(message: FromControl): void {
+    const deps = this.#deps
+    switch (message.type) {
+      case 'welcome':
+        this.#onWelcome(message.items, message.seen)
+        break
+      case 'refused':
+        this.#end({ kind: 'refused', code: message.error.code, detail: message.error.detail })
+        break
+      case 'desired':
+        deps.onDesired(message.items)
+        break
+      case 'ack':
+        deps.onAck(message.items)
+        break
+      case 'request':
+        this.#answers.begin(message.requestId, message.request)
+        break
+      case 'cancel':
+        this.#answers.cancel(message.requestId)
+        break
+      default:
+        message satisfies never
+    }
+  }
+
+  #onWelcome(items: readonly Desired[], seen: readonly Acked[]): void {
+    const { clock, log, onWelcome, onConnected } = this.#deps
+    if (this.#welcomedAtMs !== null) {
+      log.warn('message from control not understood', { what: 'a second welcome' })
+      return
+    }
+    this.#welcomedAtMs = clock.elapsedMs()
+    this.#cancelTimer()
+    onWelcome(items, seen)
+    onConnected(true)
+    this.#heartbeat()
   }
 }
-
-/** The errno says it best; a refused connection to two addresses is an AggregateError whose message is empty. */
-const describe = (error: Error): string => ('code' in error && typeof error.code === 'string' ? error.code : error.message || error.name)

@@ -13,7 +13,7 @@ import { type Measured, type Measurement, type PlannedCheck, plannedChecks } fro
 import { measure } from './measure.ts'
 import { inconclusive } from './outcome.ts'
 import { type Evidence, type Run, runsOf, type Subject } from './tasks.ts'
-import { createTimeline } from './timeline.ts'
+import { createTimeline, type Timeline } from './timeline.ts'
 
 export interface ProberDeps {
   readonly clock: Clock
@@ -65,116 +65,126 @@ interface Task {
 type Due = readonly [Watch, Task]
 
 export function createProber(deps: ProberDeps): Prober {
-  const { clock, log } = deps
-  const concurrencyMax = deps.concurrencyMax ?? CONCURRENCY_MAX
-  const watches = new Map<InstanceId, Watch>()
-  const line: Due[] = []
-  const running = new Set<Promise<void>>()
-  const timeline = createTimeline<Due>(clock, ([watch, task], lateMs) => {
-    if (watch.ended.signal.aborted) return
-    if (lateMs > ASLEEP_MS) task.wokenLate = true
-    line.push([watch, task])
-    pump()
-  })
+  return new TimedProber(deps)
+}
 
-  const pump = () => {
-    for (let due = line[0]; due && running.size < concurrencyMax; due = line[0]) {
-      line.shift()
+class TimedProber implements Prober {
+  readonly #deps: ProberDeps
+  readonly #watches = new Map<InstanceId, Watch>()
+  readonly #line: Due[] = []
+  readonly #running = new Set<Promise<void>>()
+  readonly #timeline: Timeline<Due>
+
+  constructor(deps: ProberDeps) {
+    this.#deps = deps
+    this.#timeline = createTimeline<Due>(deps.clock, ([watch, task], lateMs) => {
+      if (watch.ended.signal.aborted) return
+      if (lateMs > ASLEEP_MS) task.wokenLate = true
+      this.#line.push([watch, task])
+      this.#pump()
+    })
+  }
+
+  set(subject: Subject): void {
+    const { clock, config, drivers } = this.#deps
+    this.drop(subject.id)
+    const evidence = drivers.get(subject.spec.runtime)
+    if (!evidence) return
+    const bornMs = clock.elapsedMs() - Math.max(0, clock.wallMs() - subject.startedAtMs)
+    const watch: Watch = { subject, ended: new AbortController(), tasks: tasksOf(subject, evidence, config), bornMs }
+    this.#watches.set(subject.id, watch)
+    const gated = watch.tasks.some(({ check }) => check.kind === 'start')
+    for (const task of watch.tasks) if (!(gated && waitsForStart(task))) this.#timeline.add([watch, task], clock.elapsedMs())
+  }
+
+  drop(id: InstanceId): void {
+    this.#watches.get(id)?.ended.abort(new Error('no longer watched'))
+    this.#watches.delete(id)
+  }
+
+  async close(): Promise<void> {
+    this.#timeline.close()
+    for (const id of [...this.#watches.keys()]) this.drop(id)
+    const ended = new AbortController()
+    const all = Promise.all(this.#running).then(() => ended.abort())
+    await Promise.race([all, this.#deps.clock.sleep(CLOSE_MS, ended.signal).catch(() => {})])
+  }
+
+  #pump(): void {
+    const concurrencyMax = this.#deps.concurrencyMax ?? CONCURRENCY_MAX
+    for (let due = this.#line[0]; due && this.#running.size < concurrencyMax; due = this.#line[0]) {
+      this.#line.shift()
       if (due[0].ended.signal.aborted) continue
-      const done = runOne(...due).finally(() => {
-        running.delete(done)
-        pump()
+      const done = this.#run(...due).finally(() => {
+        this.#running.delete(done)
+        this.#pump()
       })
-      running.add(done)
+      this.#running.add(done)
     }
   }
-  const runOne = async (watch: Watch, task: Task) => {
-    const startMs = clock.elapsedMs()
-    const measurement = await runOnce(watch, task)
+
+  async #run(watch: Watch, task: Task): Promise<void> {
+    const startMs = this.#deps.clock.elapsedMs()
+    const measurement = await this.#measure(watch, task)
     if (watch.ended.signal.aborted) return
-    tell(watch, task, measurement)
+    this.#tell(watch, task, measurement)
     // Told results may have changed what is watched.
-    if (!watch.ended.signal.aborted) schedule(watch, task, startMs)
+    if (!watch.ended.signal.aborted) this.#schedule(watch, task, startMs)
   }
-  const runOnce = async (watch: Watch, task: Task): Promise<Measurement> => {
+
+  async #measure({ subject, ended }: Watch, task: Task): Promise<Measurement> {
+    const { clock, log } = this.#deps
     const { timeoutMs, name } = task.check
     if (task.hanging) return { kind: 'fail', reason: 'timeout', detail: 'an earlier run has not ended yet', durationMs: 0 }
     const guarded: Run = async (signal) => {
       try {
         return await task.run(signal)
       } catch (error) {
-        if (!signal.aborted) log.error('check could not be run', { instance_id: watch.subject.id, check: name, error: String(error) })
+        if (!signal.aborted) log.error('check could not be run', { instance_id: subject.id, check: name, error: String(error) })
         return inconclusive('the agent could not run it')
       }
     }
-    const { measurement, ended } = measure(clock, guarded, timeoutMs, watch.ended.signal)
+    const measuring = measure(clock, guarded, timeoutMs, ended.signal)
     task.hanging = true
-    void ended.then(() => {
+    void measuring.ended.then(() => {
       task.hanging = false
     })
-    return measurement
+    return measuring.measurement
   }
-  const tell = ({ subject, bornMs }: Watch, task: Task, measurement: Measurement) => {
+
+  #tell({ subject, bornMs }: Watch, task: Task, measurement: Measurement): void {
+    const { clock, log, onResult } = this.#deps
     task.passesInRow = measurement.kind === 'pass' ? task.passesInRow + 1 : 0
-    const { wokenLate } = task
+    const { wokenLate, index } = task
     task.wokenLate = false
     const { id, incarnation } = subject
     try {
-      deps.onResult({ id, incarnation, index: task.index, atMs: clock.wallMs(), ageMs: clock.elapsedMs() - bornMs, wokenLate, measurement })
+      onResult({ id, incarnation, index, atMs: clock.wallMs(), ageMs: clock.elapsedMs() - bornMs, wokenLate, measurement })
     } catch (error) {
-      log.error('check result was not taken', {
-        instance_id: id,
-        check: task.check.name,
-        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
-      })
+      const stack = error instanceof Error ? (error.stack ?? error.message) : String(error)
+      log.error('check result was not taken', { instance_id: id, check: task.check.name, error: stack })
     }
-  }
-  const schedule = (watch: Watch, task: Task, startMs: number) => {
-    const { check } = task
-    if (check.kind === 'start' && task.passesInRow >= check.successThreshold) {
-      if (watch.tasks.every(isDone))
-        for (const other of watch.tasks) if (waitsForStart(other)) timeline.add([watch, other], clock.elapsedMs())
-      return
-    }
-    timeline.add([watch, task], Math.max(clock.elapsedMs(), startMs + delayMs(watch, task)))
-  }
-  const delayMs = (watch: Watch, task: Task) => {
-    const { check } = task
-    if (task.passesInRow >= check.successThreshold) task.paceMs = Number.POSITIVE_INFINITY
-    const ageMs = clock.elapsedMs() - watch.bornMs
-    if (check.kind === 'start' || ageMs < check.graceMs) {
-      const paceMs = Math.min(task.paceMs, check.intervalMs)
-      task.paceMs = Math.min(task.paceMs * 2, Math.max(PACE_MS_MAX, task.paceMs))
-      if (paceMs < check.intervalMs) return paceMs
-    }
-    return check.intervalMs * (1 + JITTER * (2 * deps.random.fraction() - 1))
   }
 
-  return {
-    set(subject) {
-      watches.get(subject.id)?.ended.abort(new Error('watched anew'))
-      const evidence = deps.drivers.get(subject.spec.runtime)
-      if (!evidence) return void watches.delete(subject.id)
-      const watch: Watch = {
-        subject,
-        ended: new AbortController(),
-        tasks: tasksOf(subject, evidence, deps.config),
-        bornMs: clock.elapsedMs() - Math.max(0, clock.wallMs() - subject.startedAtMs),
-      }
-      watches.set(subject.id, watch)
-      const gated = watch.tasks.some(({ check }) => check.kind === 'start')
-      for (const task of watch.tasks) if (!(gated && waitsForStart(task))) timeline.add([watch, task], clock.elapsedMs())
-    },
-    drop(id) {
-      watches.get(id)?.ended.abort(new Error('no longer watched'))
-      watches.delete(id)
-    },
-    async close() {
-      timeline.close()
-      for (const id of [...watches.keys()]) this.drop(id)
-      const late = new AbortController()
-      await Promise.race([Promise.all(running).then(() => late.abort()), clock.sleep(CLOSE_MS, late.signal).catch(() => {})])
-    },
+  #schedule(watch: Watch, task: Task, startMs: number): void {
+    const nowMs = this.#deps.clock.elapsedMs()
+    if (task.check.kind !== 'start' || !isDone(task)) {
+      this.#timeline.add([watch, task], Math.max(nowMs, startMs + this.#delayMs(watch, task)))
+      return
+    }
+    if (watch.tasks.every(isDone)) for (const other of watch.tasks) if (waitsForStart(other)) this.#timeline.add([watch, other], nowMs)
+  }
+
+  #delayMs({ bornMs }: Watch, task: Task): number {
+    const { clock, random } = this.#deps
+    const { kind, intervalMs, successThreshold, graceMs } = task.check
+    if (task.passesInRow >= successThreshold) task.paceMs = Number.POSITIVE_INFINITY
+    if (kind === 'start' || clock.elapsedMs() - bornMs < graceMs) {
+      const { paceMs } = task
+      task.paceMs = Math.min(paceMs * 2, Math.max(PACE_MS_MAX, paceMs))
+      if (paceMs < intervalMs) return paceMs
+    }
+    return intervalMs * (1 + JITTER * (2 * random.fraction() - 1))
   }
 }
 
