@@ -25,7 +25,7 @@ import { archOf, findPerl, perlVersion } from './keeper.ts'
 import { launch } from './launch.ts'
 import { readLogs } from './logs.ts'
 import { setPaused } from './pause.ts'
-import { instancesDir, listRuns, markRemoved, namesIn, type Run, runOf, runsDir } from './records.ts'
+import { discard, instancesDir, listRuns, markRemoved, namesIn, type Run, runOf, runsDir } from './records.ts'
 import { endNow, stop, sweep } from './stop.ts'
 import { Tracker } from './tracker.ts'
 import { createUsage } from './usage.ts'
@@ -259,7 +259,7 @@ class ProcessDriver implements Driver {
           failure('wrong_state', `Incarnation ${run.incarnation} has been removed; start the next one.`, { incarnation: run.incarnation }),
         )
       // What an interrupted start left; nothing of it was ever executed.
-      if (names.length > 0) await rm(run.dir, { recursive: true, force: true })
+      if (names.length > 0) await discard(run)
       this.#launching.add(run.dir)
       const launched = await launch(this.#context, run, want, signal).finally(() => this.#launching.delete(run.dir))
       if (!launched.ok) return launched
@@ -318,7 +318,7 @@ class ProcessDriver implements Driver {
     for (const run of older.slice(0, -INCARNATIONS_KEPT)) {
       const sight = this.#context.inspector.look(run)
       if (sight.kind !== 'none' && !(sight.kind === 'ended' && sight.settled)) continue
-      await rm(run.dir, { recursive: true, force: true })
+      await discard(run)
       this.#context.inspector.forget(run.dir)
     }
   }

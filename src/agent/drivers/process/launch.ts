@@ -1,5 +1,5 @@
 // Starting one incarnation: folder, groups, keeper, and waiting for its word. On failure everything of it is taken away again.
-import { mkdirSync, rmSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { err, OK, ok, type Result } from '../../../base/result.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
@@ -10,7 +10,7 @@ import { errnoName, fileFailure, stepFailure } from './failures.ts'
 import type { Forge } from './forge.ts'
 import { NEVER_STARTED, type Sight } from './inspector.ts'
 import { DEFAULT_PATH, type Job, pack } from './keeper.ts'
-import { type Run, type Want, writeWant } from './records.ts'
+import { discard, type Run, type Want, writeWant } from './records.ts'
 import { endNow } from './stop.ts'
 import { resolveUser } from './users.ts'
 
@@ -51,7 +51,7 @@ export async function launch(context: Context, run: Run, want: Wanted, signal: A
       notes: notesOf(cgroups),
     })
   } catch (error) {
-    undo(context, run, groups.value)
+    await undo(context, run, groups.value)
     return err(fileFailure(error, run.dir))
   }
   context.tracker.track(run, true)
@@ -60,7 +60,7 @@ export async function launch(context: Context, run: Run, want: Wanted, signal: A
   if (outcome.ok) return outcome
   // What could not be ended keeps its files, so that the next listing finds it.
   const ended = await endNow(context, run)
-  if (ended.ok) undo(context, run, groups.value)
+  if (ended.ok) await undo(context, run, groups.value)
   return outcome
 }
 
@@ -99,11 +99,11 @@ async function started(
   }
 }
 
-function undo(context: Context, run: Run, groups: readonly string[]): void {
+async function undo(context: Context, run: Run, groups: readonly string[]): Promise<void> {
   context.tracker.untrack(run, false)
   context.inspector.forget(run.dir)
   removeGroups(groups)
-  rmSync(run.dir, { recursive: true, force: true })
+  await discard(run)
 }
 
 function makeGroups(cgroups: Cgroups, name: string, want: Wanted): Result<readonly string[], Failure> {

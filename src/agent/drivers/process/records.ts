@@ -13,6 +13,7 @@
 // The log files have a folder of their own so that the watch on the incarnation's folder does not wake the agent for every line.
 // Nothing here is fsynced: after a power loss every process is gone and a file that is missing means just that.
 import { linkSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { Address } from '../../../contracts/agent-protocol.ts'
@@ -121,6 +122,15 @@ export function claim(run: Run): boolean {
   } finally {
     unlinkSync(own)
   }
+}
+
+/**
+ * Removes an incarnation of which nothing runs. The logs go first: a keeper that comes late and finds the lock just gone cannot open
+ * them, and ends before it has started anything.
+ */
+export async function discard(run: Run): Promise<void> {
+  await rm(join(run.dir, 'logs'), { recursive: true, force: true })
+  await rm(run.dir, { recursive: true, force: true })
 }
 
 export const readKeeper = (run: Run) => readRecord(Keeper, join(run.dir, 'lock'))
