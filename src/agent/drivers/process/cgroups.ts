@@ -40,7 +40,7 @@ export function openCgroups(stateDir: string, root: string = CGROUP_ROOT): Cgrou
       candidate.prepare()
       const found = candidate.create('probe', { memoryBytes: 64 * 2 ** 20, cpuMillis: 1000 })
       removeGroups(found)
-      return { ...candidate, why: '' }
+      return { ...candidate, create: (name, limits) => createAgain(candidate, name, limits), why: '' }
     } catch (error) {
       candidate.sweep()
       refusals.push(`${candidate.mode} is not writable (${errnoOf(error) ?? String(error)})`)
@@ -48,6 +48,16 @@ export function openCgroups(stateDir: string, root: string = CGROUP_ROOT): Cgrou
   }
   const why = refusals.length > 0 ? refusals.join(', ') : `no memory and cpu controllers below ${root}`
   return { mode: 'none', why, create: () => [], sweep: () => undefined }
+}
+
+/** The keeper of another incarnation may have removed the top-level group, empty for a moment, under our feet. */
+function createAgain(candidate: Candidate, name: string, limits: Limits): readonly string[] {
+  try {
+    return candidate.create(name, limits)
+  } catch {
+    candidate.prepare()
+    return candidate.create(name, limits)
+  }
 }
 
 type Candidate = Omit<Cgroups, 'why'> & { prepare(): void }
@@ -71,8 +81,8 @@ function versionTwo(root: string, top: string): Candidate | undefined {
     prepare,
     create(name, limits) {
       const dir = join(base, name)
-      if (!existsSync(base)) prepare()
-      mkdirSync(dir, { recursive: true })
+      // Not recursive: a top-level group made by the way would lack the controllers.
+      mkdirIfMissing(dir)
       writeFileSync(join(dir, 'memory.max'), String(limits.memoryBytes))
       // Without this a cap would only push the workload into swap. Absent where the kernel accounts no swap.
       writeIfThere(join(dir, 'memory.swap.max'), '0')
@@ -202,6 +212,14 @@ function read(path: string): string | undefined {
   } catch (error) {
     if (['ENOENT', 'ENOTDIR', 'ENODEV', 'EACCES'].includes(errnoOf(error) ?? '')) return undefined
     throw error
+  }
+}
+
+function mkdirIfMissing(dir: string): void {
+  try {
+    mkdirSync(dir)
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw error
   }
 }
 

@@ -8,7 +8,7 @@ import { silentLogger } from '../../../base/log.ts'
 import { systemClock, systemRandom } from '../../../base/system.ts'
 import { type Harness, shellCommand, until } from '../conformance-kit.ts'
 import type { Driver } from '../driver.ts'
-import { CGROUP_ROOT } from './cgroups.ts'
+import { CGROUP_ROOT, openCgroups } from './cgroups.ts'
 import { createProcessDriver, type ProcessDriverOptions } from './driver.ts'
 import { allPids, readEnvironment, readStat, sendSignal } from './proc.ts'
 
@@ -45,7 +45,7 @@ export function processHarness(stateDir: string, change: Partial<ProcessDriverOp
       until('everything of the harness has ended', () => {
         for (const pid of living()) sendSignal(pid, 'SIGKILL')
         return living().length === 0
-      }).then(() => undefined),
+      }).then(() => openCgroups(stateDir).sweep()),
   }
 }
 

@@ -317,6 +317,8 @@ sub remove_groups {
       last if rmdir $group or !-d $group;
       pause_for(10);
     }
+    # The one above goes with the last below it.
+    rmdir $group =~ s{/[^/]+$}{}r;
   }
 }
 
