@@ -45,7 +45,7 @@ export interface LoopBench {
   >
 }
 
-export const WAIT_MS = 10_000
+export const WAIT_MS = 20_000
 
 export async function loopBench(bench: StoreBench): Promise<LoopBench> {
   const clock = new ShiftClock()

@@ -16,7 +16,7 @@ const MORE_MS = 1000
 type Deps = Pick<LoopsDeps, 'log' | 'config'>
 
 export function janitorLoop(deps: Deps): Loop {
-  return { name: 'janitor', resyncMs: deps.config.janitorMs, cares: () => false, pass: (turn) => pass(deps, turn) }
+  return { name: 'janitor', resyncMs: deps.config.janitorMs, gapMs: 100, cares: () => false, pass: (turn) => pass(deps, turn) }
 }
 
 async function pass({ log, config }: Deps, { signal, write }: Turn): Promise<Result<Pass, Failure>> {

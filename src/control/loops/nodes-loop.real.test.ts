@@ -13,14 +13,18 @@ const RUNNING = { phase: phaseOf('running', { reason: 'verified' }) }
 const looked = (given: LoopBench) => given.store.db.selectFrom('nodes').select(['id', 'connected']).orderBy('id').execute()
 
 describeStores('nodes loop', (bench) => {
-  /** Twenty seconds without a word of any node but the living ones, in steps that the loop sees. */
-  async function silence(given: LoopBench, loops: Loops, ...living: { nodeId: NodeId; epoch: number }[]): Promise<void> {
-    await waitFor(() => loops.health()[0]?.detail.startsWith('looked'), { what: 'a first look', deadlineMs: WAIT_MS })
+  const justLooked = (loops: Loops) =>
+    waitFor(() => loops.health()[0]?.detail === 'looked 0 s ago', { what: 'a look', deadlineMs: WAIT_MS })
+
+  /** Time passes, with a look every five seconds and a heartbeat of the living nodes before each. */
+  async function pass(given: LoopBench, loops: Loops, looks: number, ...living: { nodeId: NodeId; epoch: number }[]): Promise<void> {
+    await justLooked(loops)
     const beats = living.map(({ nodeId, epoch }) => ({ nodeId, epoch, usage: USAGE, facts: null }))
-    for (let step = 0; step < 5; step += 1) {
+    for (let look = 0; look < looks; look += 1) {
       must(await recordHeartbeats(given.store.db, given.clock.wallMs() + 5000, beats))
       given.clock.shift(5000)
       loops.nudge()
+      await justLooked(loops)
     }
   }
 
@@ -37,7 +41,7 @@ describeStores('nodes loop', (bench) => {
     await given.observe(living, kept.id, RUNNING)
     await given.observe(silent, resting.id, { phase: phaseOf('failed') })
     const loops = given.startOnly([nodesLoop])
-    await silence(given, loops, living)
+    await pass(given, loops, 4, living)
     const lost = await given.until(gone.id, 'lost', (one) => one.phase.kind === 'lost')
     expect(lost).toMatchObject({
       want: 'running',
@@ -63,7 +67,7 @@ describeStores('nodes loop', (bench) => {
     const { id } = await seedPlaced(given.store, org, node.nodeId)
     await given.observe(node, id, RUNNING)
     const loops = given.startOnly([nodesLoop])
-    await silence(given, loops)
+    await pass(given, loops, 4)
     await given.until(id, 'lost', (one) => one.phase.kind === 'lost')
     // The stalled session is refused: it would not repeat what it said long ago.
     expect(
@@ -92,12 +96,9 @@ describeStores('nodes loop', (bench) => {
       what: 'its session found closed',
       deadlineMs: WAIT_MS,
     })
-    given.clock.shift(15_000)
-    loops.nudge()
-    await waitFor(() => loops.health()[0]?.detail === 'looked 0 s ago', { what: 'another look', deadlineMs: WAIT_MS })
+    await pass(given, loops, 3)
     expect((await given.get(id)).phase.kind).toBe('running')
-    given.clock.shift(5001)
-    loops.nudge()
+    await pass(given, loops, 2)
     await given.until(id, 'lost', (one) => one.phase.kind === 'lost')
   })
 })

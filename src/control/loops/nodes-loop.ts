@@ -4,7 +4,7 @@ import { ok, type Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import type { NodeId } from '../../contracts/ids.ts'
 import type { NodeRecord } from '../model/node.ts'
-import { expireNodes, type Watch } from '../reconcile/node-expiry.ts'
+import { expireNodes, UNWATCHED, type Watch } from '../reconcile/node-expiry.ts'
 import { allNodes, closeSession, expireSessions } from '../store/nodes.ts'
 import { markLost } from '../store/placement.ts'
 import type { LoopsDeps } from './deps.ts'
@@ -19,15 +19,16 @@ interface Memory {
 }
 
 export function nodesLoop(deps: Deps): Loop {
-  const memory: Memory = { watch: new Map(), handled: new Map() }
+  const memory: Memory = { watch: UNWATCHED, handled: new Map() }
   return {
     name: 'nodes',
     resyncMs: Math.min(deps.config.resyncMs, deps.config.nodeSilentMs / 4),
+    gapMs: 200,
     cares: ({ kind }) => kind === 'node',
     pass: (turn) => pass(deps, memory, turn),
     // Somebody else may have watched meanwhile; every node gets the full time again.
     reset: () => {
-      memory.watch = new Map()
+      memory.watch = UNWATCHED
       memory.handled = new Map()
     },
   }

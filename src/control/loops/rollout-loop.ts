@@ -20,7 +20,8 @@ type Deps = Pick<LoopsDeps, 'store' | 'clock' | 'random' | 'log' | 'config'>
 interface Known {
   readonly hash: string
   readonly compiled: CompiledManifest | null
-  told: string
+  /** What has been said of it, not to be said again. */
+  readonly told: Set<string>
 }
 type Memory = Map<EnvId, Known>
 
@@ -29,6 +30,7 @@ export function rolloutLoop(deps: Deps): Loop {
   return {
     name: 'rollout',
     resyncMs: deps.config.resyncMs,
+    gapMs: 50,
     cares: ({ kind }) => kind === 'env' || kind === 'instance',
     pass: (turn) => pass(deps, memory, turn),
     reset: () => memory.clear(),
@@ -104,7 +106,7 @@ function knownOf({ log }: Deps, memory: Memory, env: EnvRecord): Known {
   if (known?.hash === env.manifestHash) return known
   const compiled = compileManifest(env.manifest, env.env)
   if (!compiled.ok) log.error('stored manifest not valid', { app: env.app, env: env.env, error: compiled.error.detail })
-  const fresh: Known = { hash: env.manifestHash, compiled: compiled.ok ? compiled.value : null, told: '' }
+  const fresh: Known = { hash: env.manifestHash, compiled: compiled.ok ? compiled.value : null, told: new Set() }
   memory.set(env.id, fresh)
   return fresh
 }
@@ -114,12 +116,12 @@ function tellHalt({ log }: Deps, env: EnvRecord, known: Known, { haltedBy }: Rol
     tellOnce(known, 'halted', () =>
       log.warn('rollout halted', { app: env.app, env: env.env, instance_id: haltedBy[0] ?? null, failing: haltedBy.length }),
     )
-  else if (known.told === 'halted') known.told = ''
+  else known.told.delete('halted')
 }
 
 function tellOnce(known: Known, what: string, tell: () => void): void {
-  if (known.told === what) return
-  known.told = what
+  if (known.told.has(what)) return
+  known.told.add(what)
   tell()
 }
 

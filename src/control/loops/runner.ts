@@ -28,6 +28,8 @@ export interface Pass {
 export interface Loop {
   readonly name: string
   readonly resyncMs: number
+  /** Two passes begin at least this far apart: under churn notifications fold instead of keeping a core busy. The first one is answered at once. */
+  readonly gapMs: number
   readonly cares: (change: ChangeKey) => boolean
   readonly pass: (turn: Turn) => Promise<Result<Pass, Failure>>
   /** Called when the lease is gained: what was remembered may be out of date. */
@@ -41,8 +43,6 @@ export interface LoopHealth {
 }
 
 const LEASE = 'loops'
-/** Two passes of a loop begin at least this far apart: under churn notifications fold instead of keeping a core busy. */
-const GAP_MS = 20
 /** A pass that takes longer is reported as stuck. */
 const PASS_MS_MAX = 60_000
 
@@ -195,7 +195,7 @@ export class Runner {
       one.failures = 0
       one.lastError = null
       await one.wake.wait(Math.min(one.loop.resyncMs, outcome.value.againMs ?? one.loop.resyncMs), signal)
-      await this.#sleep(GAP_MS - (clock.elapsedMs() - startMs), signal)
+      await this.#sleep(one.loop.gapMs - (clock.elapsedMs() - startMs), signal)
     }
   }
 

@@ -23,6 +23,7 @@ export function schedulerLoop(deps: Deps): Loop {
   return {
     name: 'scheduler',
     resyncMs: deps.config.resyncMs,
+    gapMs: 20,
     cares: ({ kind }) => kind === 'instance' || kind === 'node',
     pass: (turn) => pass(deps, turn),
   }
