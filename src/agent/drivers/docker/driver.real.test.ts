@@ -195,8 +195,11 @@ describeNeeds('docker', 'docker driver: ownership', () => {
     const want = await bench.startReady()
     const tag = `holdfast-test/copy-${systemRandom.text(8)}`
     await harness.call('POST', `/commit?container=holdfast-${want.id}-1&repo=${tag}`, {})
-    onTestFinished(async () => void (await harness.call('DELETE', `/images/${tag}?force=1`)))
     const { Id } = JSON.parse((await harness.call('POST', '/containers/create', { Image: tag, Cmd: ['sleep', '600'] })).body)
+    onTestFinished(async () => {
+      await harness.call('DELETE', `/containers/${Id}?force=1`)
+      await harness.call('DELETE', `/images/${tag}`)
+    })
     await harness.call('POST', `/containers/${Id}/start`)
     const seen = must(await bench.driver.inspect(want.id, bench.signal))
     expect(seen.map((one) => [one.state, one.matches])).toEqual([

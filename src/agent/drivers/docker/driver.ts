@@ -23,6 +23,7 @@ import { processOf } from './proc.ts'
 import { ensureImage } from './pull.ts'
 import { removeKeepingLogs } from './remove.ts'
 import type { EngineEvent } from './schemas.ts'
+import { plainExit } from './seen.ts'
 import { pruneOld, startContainer } from './start.ts'
 import { readStats } from './stats.ts'
 import { engineStatus } from './status.ts'
@@ -193,8 +194,15 @@ class DockerDriver implements Driver {
     if (!what || !mark) return
     const containerId = event.Actor.ID
     if (what === 'oom') this.#parts.memory.oom(containerId, event.timeNano === undefined ? receivedAtMs : event.timeNano / 1e6)
+    // What the engine told of memory needs its own record of the end; every other end is whole in the event.
+    const exitCode = Number(event.Actor.Attributes['exitCode'] ?? Number.NaN)
+    const plain = what === 'exit' && Number.isInteger(exitCode) && this.#parts.memory.of(containerId).oomAtMs === null
     if (what === 'removed') this.#parts.memory.forget(containerId)
-    this.#tell(mark.id, what, receivedAtMs)
+    if (plain) {
+      const { id, incarnation, nonce } = mark
+      const atMs = event.timeNano === undefined ? receivedAtMs : event.timeNano / 1e6
+      this.#onEvent?.({ kind: 'instance', id, what, receivedAtMs, ended: { incarnation, nonce, exit: plainExit(exitCode, atMs) } })
+    } else this.#tell(mark.id, what, receivedAtMs)
   }
 
   #tell(id: InstanceId, what: InstanceEvent, receivedAtMs: number): void {

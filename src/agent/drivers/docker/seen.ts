@@ -74,6 +74,12 @@ export function exitOf(state: Inspected['State'], oomAtMs: number | null): Exit 
   return { code: signal === null ? state.ExitCode : null, signal, oom, atMs }
 }
 
+/** The exit that an end event tells by itself; only for a container of which no kill for memory was heard. */
+export const plainExit = (exitCode: number, atMs: number): Exit => {
+  const signal = SIGNALS[exitCode - 128] ?? null
+  return { code: signal === null ? exitCode : null, signal, oom: false, atMs }
+}
+
 const SIGNALS: Readonly<Record<number, string>> = {
   1: 'SIGHUP',
   2: 'SIGINT',
