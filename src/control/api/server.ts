@@ -43,6 +43,8 @@ export function buildServer(deps: ApiDeps): FastifyInstance {
     bodyLimit: deps.limits.bodyBytesMax,
     genReqId: (request) => requestIdOf(deps, request.headers['x-request-id']),
     forceCloseConnections: true,
+    // A path that cannot be decoded never gets as far as the hooks.
+    frameworkErrors: (error, request, reply) => sendFailure(deps, request, reply, failureOf(error)),
     return503OnClosing: false,
     routerOptions: { maxParamLength: 512 },
   })
@@ -142,8 +144,9 @@ export function sendFailure(deps: ApiDeps, request: FastifyRequest, reply: Fasti
   if (given.code === 'unauthenticated') reply.header('www-authenticate', 'Bearer')
   return reply
     .code(http)
-    .type(PROBLEM_TYPE)
-    .send(JSON.stringify(problemOf(given, request.id)))
+    .header('x-request-id', request.id)
+    .header('content-type', PROBLEM_TYPE)
+    .send(Buffer.from(JSON.stringify(problemOf(given, request.id))))
 }
 
 /** Shape, headers and organisation of a request: the edge where `unknown` becomes the types of the route. */
