@@ -31,6 +31,7 @@ import { createInstances, type Instances } from './loop/instances.ts'
 import { createReporter } from './loop/reporter.ts'
 import { createScanner, type Scanner } from './loop/scanner.ts'
 import { createMonitor } from './monitor/monitor.ts'
+import { kernelReadings } from './monitor/readings.ts'
 import { lookAt, lookAtAll } from './observe/look.ts'
 import { createProber } from './probes/prober.ts'
 import { admit, allocatable, foldPressure } from './reconcile/admission.ts'
@@ -147,6 +148,7 @@ function assemble(
     clock,
     log,
     meter,
+    readings: kernelReadings(),
     paths: [options.stateDir],
     reservedMemoryBytes: config.reservedMemoryBytes,
     safetyBufferRatio: config.safetyBufferRatio,
@@ -336,8 +338,9 @@ async function statusOf(clock: Clock, driver: Driver | undefined, runtime: Runti
 
 function driverEvents(instances: Instances, scanner: Scanner) {
   return (runtime: Runtime, event: DriverEvent) => {
-    if (event.kind === 'instance') instances.lookAgain(event.id)
-    else scanner.reachable(runtime, event.reachable)
+    if (event.kind !== 'instance') scanner.reachable(runtime, event.reachable)
+    else if (event.ended) instances.ended(event.id, event.ended)
+    else instances.lookAgain(event.id)
   }
 }
 

@@ -41,6 +41,7 @@ export const METRICS = {
   node_cpu_ratio: metric('gauge', [], 'CPU in use, 0..1'),
   node_memory_ratio: metric('gauge', [], 'Memory in use, 0..1'),
   node_disk_ratio: metric('gauge', ['path'], 'Disk in use, 0..1'),
+  node_stall_ratio: metric('gauge', ['resource'], 'Share of the last 10 s in which some task waited for the resource (PSI), 0..1'),
   http_requests_total: metric('counter', ['route', 'method', 'status'], 'HTTP requests; status is its class'),
   http_request_duration_seconds: metric('histogram', ['route', 'method', 'status'], 'HTTP request duration'),
 } as const satisfies Record<string, MetricRow>

@@ -17,7 +17,7 @@ export const LINK_LIMITS = {
   /** Observations are refused (and kept by the caller) above this. */
   observedBytesMax: 8 * 2 ** 20,
   /** A request that does not wait although told so is ended above this: its reader is gone or far too slow. */
-  requestBytesMax: 32 * 2 ** 20,
+  requestBytesMax: 64 * 2 ** 20,
   closeDeadlineMs: 2000,
 } as const
 

@@ -4,7 +4,7 @@ import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
 import type { NodeUsage } from '../../contracts/agent-protocol.ts'
 import type { Meter } from '../../contracts/metrics.ts'
-import { availableMemoryBytes, type CpuTimes, cores, cpuTimes, diskRatio, physicalMemoryBytes } from './readings.ts'
+import type { CpuTimes, Readings } from './readings.ts'
 
 export interface Ratios {
   readonly cpu: number
@@ -17,6 +17,7 @@ export interface MonitorDeps {
   readonly clock: Clock
   readonly log: Logger
   readonly meter: Meter
+  readonly readings: Readings
   /** File systems that count: the state directory first. */
   readonly paths: readonly string[]
   readonly reservedMemoryBytes: number
@@ -45,12 +46,14 @@ const SAMPLE_MS = 2000
 const CPU_WINDOW = 30
 
 export function createMonitor(deps: MonitorDeps): Monitor {
-  const memoryBytes = physicalMemoryBytes()
+  const { readings } = deps
+  // A machine whose memory cannot be read takes nothing, visibly.
+  const memoryBytes = readings.memory()?.totalBytes ?? 0
   const capacity: Capacity = {
-    cores: cores(),
+    cores: readings.cores,
     memoryBytes,
     allocatableMemoryBytes: deps.allocatable(memoryBytes, deps.reservedMemoryBytes, deps.safetyBufferRatio),
-    allocatableCpuMillis: Math.round(cores() * deps.cpuOvercommit * 1000),
+    allocatableCpuMillis: Math.round(readings.cores * deps.cpuOvercommit * 1000),
   }
   let times: CpuTimes[] = []
   let disks = new Map<string, number>()
@@ -59,18 +62,20 @@ export function createMonitor(deps: MonitorDeps): Monitor {
   let cancel = () => {}
 
   const sample = () => {
-    const now = cpuTimes()
+    const now = readings.cpuTimes()
     if (now) times = [...times, now].slice(-(CPU_WINDOW + 1))
     const first = times[0]
     const last = times.at(-1)
     const elapsed = first && last ? last.totalTicks - first.totalTicks : 0
-    const available = availableMemoryBytes()
+    const memory = readings.memory()
     disks = new Map(
-      deps.paths.map((path) => [path, diskRatio(path)] as const).filter((pair): pair is readonly [string, number] => pair[1] !== null),
+      deps.paths
+        .map((path) => [path, readings.diskRatio(path)] as const)
+        .filter((pair): pair is readonly [string, number] => pair[1] !== null),
     )
     ratios = {
       cpu: first && last && elapsed > 0 ? (last.busyTicks - first.busyTicks) / elapsed : 0,
-      memory: available === null ? 0 : Math.max(0, 1 - available / memoryBytes),
+      memory: memory === null || memory.totalBytes === 0 ? 0 : memory.usedBytes / memory.totalBytes,
       disk: Math.max(0, ...disks.values()),
     }
     // Until the window is full the average is of seconds, not of a minute: shown, but no reason to refuse anything.
@@ -89,6 +94,8 @@ export function createMonitor(deps: MonitorDeps): Monitor {
   deps.meter.gauge('node_cpu_ratio', () => [{ value: ratios.cpu }])
   deps.meter.gauge('node_memory_ratio', () => [{ value: ratios.memory }])
   deps.meter.gauge('node_disk_ratio', () => [...disks].map(([path, value]) => ({ labels: { path }, value })))
+
+  deps.meter.gauge('node_stall_ratio', () => readings.stalls().map(({ resource, ratio }) => ({ labels: { resource }, value: ratio })))
 
   return {
     capacity: () => capacity,
