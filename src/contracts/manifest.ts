@@ -6,9 +6,9 @@ import { Labels } from './labels.ts'
 import { HealthCheckInput, InstanceInput, Runtime } from './spec.ts'
 import { Cpu, Duration, Memory } from './units.ts'
 
-export const MANIFEST_SCHEMA_VERSION = 'v1'
-export const PROCESSES_MAX = 32
-export const REPLICAS_MAX = 100
+const MANIFEST_SCHEMA_VERSION = 'v1'
+const PROCESSES_MAX = 32
+const REPLICAS_MAX = 100
 const CHECKS_MAX = 8
 
 /** A key of the format that this version refuses. */

@@ -12,7 +12,7 @@ import type { NodeRecord } from '../../src/control/model/node.ts'
 const padded = (prefix: string, text: string | number) => `${prefix}_${String(text).padStart(20, '0')}`
 export const instanceId = (text: string | number): InstanceId => InstanceId.parse(padded('inst', text))
 export const orgId = (text: string | number): OrgId => OrgId.parse(padded('org', text))
-export const envId = (text: string | number): EnvId => EnvId.parse(padded('env', text))
+const envId = (text: string | number): EnvId => EnvId.parse(padded('env', text))
 export const nodeId = (text: string): NodeId => NodeId.parse(text)
 
 export function specOf(input: InstanceInput): InstanceSpec {

@@ -51,7 +51,7 @@ function standingOfRunning(instance: InstanceRecord): Standing {
   return instance.spec.health.length === 0 || health === 'healthy' ? 'ready' : 'starting'
 }
 
-export type EnvState = EnvStatusView['state']
+type EnvState = EnvStatusView['state']
 
 /** `instances`: all of the env that are not gone. A stored manifest that no longer compiles is a failing env, never an exception. */
 export function envStatus(env: EnvRecord, instances: readonly InstanceRecord[]): EnvStatusView {
@@ -82,7 +82,7 @@ export function envStatus(env: EnvRecord, instances: readonly InstanceRecord[]):
 }
 
 /** `failing` as soon as one replica is; `running` when each wanted one is current and as wished, and none is left over. */
-export function stateOf(env: EnvRecord, compiled: CompiledManifest, instances: readonly InstanceRecord[]): EnvState {
+function stateOf(env: EnvRecord, compiled: CompiledManifest, instances: readonly InstanceRecord[]): EnvState {
   if (env.deleting) return 'converging'
   if (instances.some((one) => standingOf(one) === 'failing')) return 'failing'
   const expected = compiled.processes.flatMap((process) => Array.from({ length: process.replicas }, (_, slot) => ({ process, slot })))

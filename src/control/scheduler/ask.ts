@@ -33,11 +33,11 @@ export const askOf = (instance: InstanceRecord): Ask => ({
   group: groupOf(instance),
 })
 
-export const groupOf = (instance: Pick<InstanceRecord, 'membership'>): string | null =>
+const groupOf = (instance: Pick<InstanceRecord, 'membership'>): string | null =>
   instance.membership && `${instance.membership.envId}/${instance.membership.processType}`
 
 /** How long a failed replica counts against its node. */
-export const FAILURE_COUNTS_MS = 600_000
+const FAILURE_COUNTS_MS = 600_000
 
 const FAILED: ReadonlySet<string> = new Set(['failed', 'quarantined', 'crash_looping'])
 

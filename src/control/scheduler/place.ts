@@ -52,7 +52,7 @@ export const withPlaced = (loads: readonly NodeLoad[], nodeId: NodeId, ask: Ask)
   })
 
 /** Every rule that each node breaks; of one that is offline only that, because nothing else is known to be so. */
-export function refusalsOf(ask: Ask, loads: readonly NodeLoad[]): readonly NodeRefusal[] {
+function refusalsOf(ask: Ask, loads: readonly NodeLoad[]): readonly NodeRefusal[] {
   return [...loads]
     .sort((a, b) => (a.node.id < b.node.id ? -1 : 1))
     .flatMap((load) => {

@@ -11,7 +11,7 @@ interface Score {
 /** Halves, thirds, … : the first neighbour matters most. */
 const share = (count: number) => Math.round(1000 / (1 + count))
 
-export const SCORES: readonly Score[] = [
+const SCORES: readonly Score[] = [
   {
     name: 'cpu',
     weight: 1,
