@@ -99,8 +99,8 @@ async function pm2(): Promise<Supervisor> {
 
 async function bareNode(): Promise<Supervisor> {
   const script = `const {spawn}=require('node:child_process');const run=(f)=>spawn(f,{stdio:'ignore'}).on('exit',()=>run(f));process.argv.slice(1).forEach(run)`
-  const child = spawn(process.execPath, ['-e', script, ...each((index) => scriptOf('bare node', index))], { stdio: 'ignore' })
-  return { name: 'bare node', stop: () => end(child, 'SIGKILL') }
+  const child = spawn(process.execPath, ['-e', script, ...each((index) => scriptOf('bare-node', index))], { stdio: 'ignore' })
+  return { name: 'bare-node', stop: () => end(child, 'SIGKILL') }
 }
 
 const pids = (name: string, index: number): readonly number[] => {
@@ -135,7 +135,7 @@ const candidates = [
   { name: 'runit', make: runit, usable: has('runsvdir') },
   { name: 'supervisord', make: supervisord, usable: has('supervisord') },
   { name: 'pm2', make: pm2, usable: true },
-  { name: 'bare node', make: bareNode, usable: true },
+  { name: 'bare-node', make: bareNode, usable: true },
 ]
 const supervisors: Supervisor[] = []
 const samples = new Map<string, number[]>()

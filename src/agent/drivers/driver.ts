@@ -87,6 +87,8 @@ export type DriverEvent =
       readonly id: InstanceId
       readonly what: 'exit' | 'oom' | 'started' | 'paused' | 'resumed' | 'removed'
       readonly receivedAtMs: number
+      /** The event itself proves the end of this object, so that nobody need ask a slow engine again. */
+      readonly ended?: { readonly incarnation: number; readonly nonce: string; readonly exit: Exit }
     }
   /** The runtime went away or came back: everything must be listed again. */
   | { readonly kind: 'runtime'; readonly reachable: boolean }

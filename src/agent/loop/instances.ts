@@ -13,6 +13,7 @@ import type { Desired, Observed, Transition } from '../../contracts/agent-protoc
 import type { Failure } from '../../contracts/errors.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { Meter } from '../../contracts/metrics.ts'
+import type { Exit } from '../../contracts/phase.ts'
 import type { Runtime } from '../../contracts/spec.ts'
 import type { Done } from '../execute/execute.ts'
 import type { LIMITS } from '../limits.ts'
@@ -50,6 +51,8 @@ export interface Instances {
   setDesired(items: readonly Desired[]): void
   /** Something may have happened to it: look and plan. */
   lookAgain(id: InstanceId): void
+  /** The runtime itself said that this object has ended: plan at once, without asking it again. */
+  ended(id: InstanceId, end: { readonly incarnation: number; readonly nonce: string; readonly exit: Exit }): void
   /** What a listing says; `epoch` is the entry's when the listing began, and a listing older than the last look or effect is dropped. */
   setSight(id: InstanceId, sight: Sight, epoch: number): void
   nudge(id: InstanceId): void
@@ -273,6 +276,20 @@ export function createInstances(deps: InstancesDeps): Instances {
       const entry = entries.get(id)
       if (!entry) return
       entry.look = true
+      entry.eventAtMs ??= deps.clock.elapsedMs()
+      queue.nudge(id)
+    },
+    ended(id, { incarnation, nonce, exit }) {
+      const entry = entries.get(id)
+      if (!entry) return
+      const known = entry.sight.kind === 'known' && !entry.look ? entry.sight.objects : []
+      if (entry.actionUnderWay === null && known.some((object) => object.incarnation === incarnation && object.nonce === nonce)) {
+        entry.epoch += 1
+        const objects = known.map((object) =>
+          object.incarnation === incarnation ? { ...object, state: 'dead' as const, pid: null, exit } : object,
+        )
+        entry.sight = { kind: 'known', objects }
+      } else entry.look = true
       entry.eventAtMs ??= deps.clock.elapsedMs()
       queue.nudge(id)
     },

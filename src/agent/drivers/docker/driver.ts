@@ -194,13 +194,16 @@ class DockerDriver implements Driver {
     if (!what || !mark) return
     const containerId = event.Actor.ID
     if (what === 'oom') this.#parts.memory.oom(containerId, event.timeNano === undefined ? receivedAtMs : event.timeNano / 1e6)
-    // What the engine told of memory needs its own record of the end; every other end is whole in the event.
-    const exitCode = Number(event.Actor.Attributes['exitCode'] ?? Number.NaN)
-    const plain = what === 'exit' && Number.isInteger(exitCode) && this.#parts.memory.of(containerId).oomAtMs === null
+    // What the engine told of memory needs its own record of the end; every other end is whole in the event. A container made from
+    // an image of ours carries our labels too: only the name tells its end from ours.
+    const { exitCode: code, name } = event.Actor.Attributes
+    const exitCode = Number(code ?? Number.NaN)
+    const heardOfMemory = this.#parts.memory.of(containerId).oomAtMs !== null
+    const plain = what === 'exit' && Number.isInteger(exitCode) && name === containerName(mark) && !heardOfMemory
     if (what === 'removed') this.#parts.memory.forget(containerId)
     if (plain) {
       const { id, incarnation, nonce } = mark
-      const atMs = event.timeNano === undefined ? receivedAtMs : event.timeNano / 1e6
+      const atMs = event.timeNano === undefined ? receivedAtMs : Math.floor(event.timeNano / 1e6)
       this.#onEvent?.({ kind: 'instance', id, what, receivedAtMs, ended: { incarnation, nonce, exit: plainExit(exitCode, atMs) } })
     } else this.#tell(mark.id, what, receivedAtMs)
   }
