@@ -252,6 +252,19 @@ describe('the event stream', () => {
     expect(runtime()).toEqual([true, false, true])
   })
 
+  test('an end is told with its exit only for the container of our name: one made from our image carries our labels too', async () => {
+    const { streams, events, until } = await watched()
+    const { id } = want()
+    const end = (attributes: object) => {
+      const event = JSON.parse(die(id))
+      return `${JSON.stringify({ ...event, Actor: { ID: 'c1', Attributes: { ...event.Actor.Attributes, exitCode: '137', ...attributes } } })}\n`
+    }
+    streams[0]?.write(end({ name: 'a-copy' }) + end({ name: `holdfast-${id}-1` }))
+    await until('both are told', () => events.filter((event) => event.kind === 'instance').length === 2)
+    const ended = events.flatMap((event) => (event.kind === 'instance' ? [event.ended?.exit ?? null] : []))
+    expect(ended).toMatchObject([null, { code: null, signal: 'SIGKILL', oom: false }])
+  })
+
   test('events of containers that are not whole ours are not told', async () => {
     const { streams, events, until } = await watched()
     streams[0]?.write(die('inst_bad'))
