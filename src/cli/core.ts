@@ -18,6 +18,8 @@ export interface Core {
   readonly cwd: string
   readonly pid: number
   readonly uid: number
+  /** How the person calls us: `holdfast` or `npx holdfast`. */
+  readonly called: string
   readonly out: Terminal
   readonly err: Terminal
   /** All of standard input, at most `bytesMax`; undefined when there is more. */

@@ -30,7 +30,7 @@ export interface Finish {
 export async function finish(given: Finish): Promise<Outcome> {
   const { out, instance, awaited } = given
   if (awaited === undefined) {
-    await out.value(instance, () => receipt(given.what, instance, given.next))
+    await out.value(instance, () => `${receipt(given.what, instance)}${out.next(given.next)}`)
     return ok(EXIT.ok)
   }
   await out.note(`${given.what} ${instance.name} (${instance.id}); waiting until it is ${awaited}`)

@@ -14,6 +14,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     cwd: process.cwd(),
     pid: process.pid,
     uid: process.getuid?.() ?? -1,
+    called: process.env.npm_command === 'exec' || process.env.npm_lifecycle_event !== undefined ? 'npx holdfast' : 'holdfast',
     out: terminal(process.stdout),
     err: terminal(process.stderr),
     stdin: readStdin,

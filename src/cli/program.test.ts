@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { cli } from '../../tests/support/cli.ts'
 import { tmpDir } from '../../tests/support/tmp.ts'
 import { ERRORS, type ErrorCode } from '../contracts/errors.ts'
+import { asTyped, VERB_WORDS } from './called.ts'
 import { VERBS } from './catalog.ts'
 import { exitCodeOf } from './exit.ts'
 
@@ -111,4 +112,11 @@ test('completion scripts name every verb and load in their shell', async () => {
     expect(code).toBe(0)
     for (const name of PROMISED.split(' ')) expect(out, `${name} in ${shell}`).toContain(name)
   }
+})
+
+test('in a checkout the next command is one that works there', () => {
+  expect(new Set(VERB_WORDS)).toEqual(new Set(VERBS.map((verb) => verb.name.split(' ')[0])))
+  expect(asTyped('Run holdfast why to see, or npx holdfast list; holdfast stopped.', 'npx holdfast')).toBe(
+    'Run npx holdfast why to see, or npx holdfast list; holdfast stopped.',
+  )
 })

@@ -1,6 +1,7 @@
 // How a failure leaves the process: one line what, one line what to do next, on standard error; with --json one object on standard
 // output instead. Nothing else is ever printed about an error.
 import { ERRORS, type Failure } from '../contracts/errors.ts'
+import { asTyped } from './called.ts'
 import type { Core } from './core.ts'
 import { exitCodeOf } from './exit.ts'
 import { harmless } from './render/human.ts'
@@ -19,7 +20,7 @@ export interface ErrorValue {
 export async function report(core: Core, json: boolean, given: Failure, next?: string, exitCode?: number): Promise<number> {
   const value = errorValue(given, next)
   if (json) await core.out.write(`${JSON.stringify(value)}\n`)
-  else await core.err.write(`holdfast: ${harmless(value.error.message)}\n  ${harmless(value.error.hint)}\n`)
+  else await core.err.write(`holdfast: ${harmless(value.error.message)}\n  ${asTyped(harmless(value.error.hint), core.called)}\n`)
   return exitCode ?? exitCodeOf(given.code)
 }
 

@@ -151,7 +151,7 @@ test('--wait ends 0 when reached, 8 on a terminal failure with its cause, 7 when
   })
   const ended = await run(['launch', '--wait', '--', 'x'], () => ({ status: 202, body: failed }))
   expect(ended.code).toBe(8)
-  expect(ended.err).toContain('No such file: x.')
+  expect(ended.err).toContain('command_not_found: No such file: x\n')
   const asJson = await run(['wait', 'web', 'running', '--json'], () => ({ body: failed }))
   expect(asJson.code).toBe(8)
   expect(JSON.parse(asJson.out).error).toMatchObject({ code: 'command_not_found', fields: { state: 'failed' } })

@@ -32,6 +32,7 @@ export function bufferCore(options: CliOptions = {}): { readonly core: Core; rea
     cwd: options.cwd ?? '/nonexistent',
     pid: process.pid,
     uid: process.getuid?.() ?? -1,
+    called: 'holdfast',
     out: terminal((text) => {
       out += text
     }),

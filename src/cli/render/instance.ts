@@ -1,7 +1,7 @@
 // How instances look: the table row, the full page, the receipt. Only types come from contracts, so this stays light.
 import type { HistoryView, InstanceView, WhyView } from '../../contracts/views.ts'
 import { absolute, ago, bytes, harmless, oneLine, shortSpan, until, when } from './human.ts'
-import { type Paint, shadeOf } from './paint.ts'
+import { type Paint, type Shade, shadeOf } from './paint.ts'
 import { type Column, facts, table } from './table.ts'
 
 type AddressLike = InstanceView['addresses'][number]
@@ -17,10 +17,14 @@ export function stateText(instance: InstanceView): string {
   return (state === 'running' || state === 'degraded') && health.status !== 'unknown' ? `${state} (${health.status})` : state
 }
 
+function stateShade({ state, health }: InstanceView): Shade {
+  return state === 'running' && (health.status === 'unhealthy' || health.status === 'starting') ? shadeOf(health.status) : shadeOf(state)
+}
+
 export function instanceTable(items: readonly InstanceView[], width: number, nowMs: number, paint: Paint): string {
   const columns: readonly Column<InstanceView>[] = [
     { head: 'NAME', cell: (each) => each.name, shrinksTo: 16 },
-    { head: 'STATE', cell: stateText, shade: (each) => shadeOf(each.health.status === 'unhealthy' ? 'unhealthy' : each.state) },
+    { head: 'STATE', cell: stateText, shade: stateShade },
     { head: 'SINCE', cell: (each) => ago(each.since, nowMs), right: true },
     { head: 'RUNS', cell: (each) => String(each.incarnation), right: true },
     { head: 'RUNTIME', cell: (each) => each.runtime, spare: true },
@@ -203,5 +207,4 @@ const exitWord = (exit: NonNullable<HistoryView['transitions'][number]['exit']>)
         : 'exit unknown'
 
 /** What was accepted, its id, and the next command. */
-export const receipt = (what: string, each: Pick<InstanceView, 'name' | 'id'>, next: string): string =>
-  `${what} ${oneLine(each.name)} (${each.id})\nnext: ${next}\n`
+export const receipt = (what: string, each: Pick<InstanceView, 'name' | 'id'>): string => `${what} ${oneLine(each.name)} (${each.id})\n`

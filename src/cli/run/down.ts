@@ -52,7 +52,7 @@ export async function runDown(core: Core, out: Output, flags: DownFlags): Promis
       : 'stopped the workloads; no holdfast up was running'
   await out.value(
     { data: dir, stopped: true, pid: holder?.pid ?? null },
-    () => `${what}\nnext: holdfast up starts them again; to forget them, delete ${dir}\n`,
+    () => `${what}\n${out.next(`holdfast up starts them again; to forget them, delete ${dir}`)}`,
   )
   return ok(EXIT.ok)
 }

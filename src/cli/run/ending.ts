@@ -1,7 +1,10 @@
-// The end of a long-running verb: the first signal asks for an orderly one, the second does not wait for it.
+// The end of a long-running verb: the first signal asks for an orderly one, the second does not wait for it. One Ctrl-C may arrive twice,
+// from the terminal and from npm, which passes its own on; what follows the first at once is therefore the same wish.
 import type { Core, SignalName } from '../core.ts'
 
 const NUMBERS: Readonly<Record<SignalName, number>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 }
+
+const SAME_WISH_MS = 500
 
 export interface Ending {
   /** Aborted by the first signal. */
@@ -15,8 +18,13 @@ export interface Ending {
 export function onEnding(core: Core): Ending {
   const controller = new AbortController()
   const { promise, resolve } = Promise.withResolvers<SignalName>()
+  let firstMs = 0
   const release = core.onSignal(['SIGINT', 'SIGTERM', 'SIGHUP'], (signal) => {
-    if (controller.signal.aborted) core.exitNow(128 + NUMBERS[signal])
+    if (controller.signal.aborted) {
+      if (core.clock.elapsedMs() - firstMs > SAME_WISH_MS) core.exitNow(128 + NUMBERS[signal])
+      return
+    }
+    firstMs = core.clock.elapsedMs()
     controller.abort(new Error(signal))
     resolve(signal)
   })

@@ -39,8 +39,11 @@ async function snapshot(client: Client, first: EnvStatusView, signal: AbortSigna
 function redrawing(core: Core, hint: string): (now: Snapshot) => Promise<void> {
   const paint = painter(!core.env.NO_COLOR)
   let drawn = 0
+  let last = ''
   return async (now) => {
     const frame = tableFrame(now, core.out.columns(), core.out.rows(), core.clock.wallMs(), hint, paint)
+    if (frame.join('\n') === last) return
+    last = frame.join('\n')
     // Up over the last frame, then clear to the end of the screen: what scrolled by before stays where it is. Without line wrap, so that
     // a line is a line also where a table could not be made narrow enough.
     const up = drawn > 0 ? `\u001b[${drawn}A` : ''

@@ -118,7 +118,7 @@ async function deployAndWatch(given: Serving, manifest: LoadedManifest, control:
     return
   }
   if (out.json) return
-  const hint = `Ctrl-C stops serving; workloads keep running. Look closer from another terminal: holdfast list, holdfast why NAME`
+  const hint = 'Ctrl-C stops serving; workloads keep running. Elsewhere: holdfast why NAME'
   await showLive(core, client, deployed.value, hint, signal)
 }
 

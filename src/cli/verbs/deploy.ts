@@ -53,7 +53,7 @@ export const deploy = verb({
     if (!flags.wait) {
       await out.value(
         deployed.value,
-        () => `accepted ${compiled.app} ${env} (${deployed.value.id})\nnext: holdfast status ${compiled.app}\n`,
+        () => `accepted ${compiled.app} ${env} (${deployed.value.id})\n${out.next(`holdfast status ${compiled.app}`)}`,
       )
       return ok(EXIT.ok)
     }
@@ -71,7 +71,10 @@ async function waitForEnv(core: Core, out: Output, client: Client, first: EnvSta
       if (envLine(env) !== shown) await out.note(envLine(env))
       shown = envLine(env)
       if (isThere(env, first)) {
-        await out.value(env, () => `${env.app} ${env.env} runs ${env.manifest_hash.slice(0, 19)}\nnext: holdfast status ${env.app}\n`)
+        await out.value(
+          env,
+          () => `${env.app} ${env.env} runs ${env.manifest_hash.slice(0, 19)}\n${out.next(`holdfast status ${env.app}`)}`,
+        )
         return ok(EXIT.ok)
       }
       if (env.state === 'failing') {

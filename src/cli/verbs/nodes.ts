@@ -113,7 +113,7 @@ const change = (name: string, route: 'cordonNode' | 'uncordonNode', summary: str
       if (!client.ok) return client
       const answer = await client.value.call(route, { params: { id } })
       if (!answer.ok) return answer
-      await out.value(answer.value, () => `${what} ${answer.value.id}\nnext: holdfast nodes show ${answer.value.id}\n`)
+      await out.value(answer.value, () => `${what} ${answer.value.id}\n${out.next(`holdfast nodes show ${answer.value.id}`)}`)
       return ok(EXIT.ok)
     },
   })

@@ -48,7 +48,7 @@ export const orgsCreate = verb({
     await out.value(
       created.value,
       () =>
-        `created ${created.value.name} (${created.value.id})\nnext: holdfast tokens create NAME --role operator --org ${created.value.name}\n`,
+        `created ${created.value.name} (${created.value.id})\n${out.next(`holdfast tokens create NAME --role operator --org ${created.value.name}`)}`,
     )
     return ok(EXIT.ok)
   },

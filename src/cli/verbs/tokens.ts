@@ -75,7 +75,7 @@ export const tokensRevoke = verb({
     if (!client.ok) return client
     const deleted = await client.value.call('deleteToken', { params: { id } })
     if (!deleted.ok) return deleted
-    await out.value({ id, revoked: true }, () => `revoked ${id}\nnext: holdfast tokens\n`)
+    await out.value({ id, revoked: true }, () => `revoked ${id}\n${out.next(`holdfast tokens`)}`)
     return ok(EXIT.ok)
   },
 })
