@@ -8,7 +8,7 @@ export type Db = Kysely<Schema>
 
 /**
  * One transaction. Functions that write take a Tx, functions that read take a Db (`tx.db` is one). What `emit`, `audit` and
- * `changed` are given is written at the very end, because the event log has one lock for all writers and it is held to the commit.
+ * `changed` are given is written at the very end: the event log has one lock for all writers.
  */
 export interface Tx {
   readonly db: Db

@@ -45,7 +45,6 @@ export async function openNotifications(deps: NotificationDeps): Promise<Notific
       }
     }
   }
-  let current: Dedicated | null = null
   let tried = () => {}
   const firstTry = new Promise<void>((resolve) => {
     tried = resolve
@@ -53,7 +52,7 @@ export async function openNotifications(deps: NotificationDeps): Promise<Notific
 
   const session = async (): Promise<void> => {
     const connection = await connectDedicated(deps.config, deps.clock)
-    current = connection
+    const over = AbortSignal.any([connection.lost, closing.signal])
     try {
       connection.client.on('notification', (message) => tell(parse(message.payload ?? '')))
       await connection.client.query(`listen ${CHANNEL}`)
@@ -62,12 +61,11 @@ export async function openNotifications(deps: NotificationDeps): Promise<Notific
       tried()
       tell(null)
       while (!held) {
-        await deps.clock.sleep(ASK_INTERVAL_MS, connection.lost)
+        await deps.clock.sleep(ASK_INTERVAL_MS, over)
         held = await holdReplica(connection, deps.replica)
       }
-      await ended(connection.lost)
+      await ended(over)
     } finally {
-      current = null
       await connection.end()
     }
   }
@@ -91,7 +89,6 @@ export async function openNotifications(deps: NotificationDeps): Promise<Notific
     close: async () => {
       closing.abort()
       listeners.clear()
-      await current?.end()
       await running
     },
   }

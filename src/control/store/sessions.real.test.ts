@@ -65,6 +65,21 @@ describeStores('notifications', (bench) => {
   })
 })
 
+describeStores('closing', (bench) => {
+  test('a store closes at once while it is reconnecting, and leaves no connection', async () => {
+    const target = await bench.database()
+    const client = await bench.connect(target)
+    for (let round = 0; round < 10; round += 1) {
+      const store = await bench.store({ target })
+      await client.query(CUT)
+      // At a different moment of the reconnection each time.
+      for (let turn = 0; turn < round * 3; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+      await store.close()
+    }
+    await waitFor(async () => (await client.query(CUT)).rowCount === 0, { what: 'no connection is left behind', deadlineMs: 5000 })
+  })
+})
+
 describeStores('leases', (bench) => {
   test('one holder at a time; the next one comes when it is released, with a higher epoch', async () => {
     const target = await bench.database()

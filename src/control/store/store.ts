@@ -59,6 +59,7 @@ export async function openStore(options: StoreOptions): Promise<Result<Store, Fa
   const replica = 1 + Math.floor(random.fraction() * 0x7f_ff_ff_fe)
   const notifications = await openNotifications({ config, replica, clock, random, log })
   const closing = new AbortController()
+  const asked = new Set<Promise<unknown>>()
   const leases = new Set<Lease>()
   const deps = { db: pool.db, clock }
   return ok({
@@ -68,7 +69,9 @@ export async function openStore(options: StoreOptions): Promise<Result<Store, Fa
     write: (actor, run) => write(deps, actor, run),
     listen: notifications.listen,
     lease: async (name, signal) => {
-      const lease = await acquireLease({ config, clock }, name, AbortSignal.any([signal, closing.signal]))
+      const asking = acquireLease({ config, clock }, name, AbortSignal.any([signal, closing.signal]))
+      asked.add(asking)
+      const lease = await asking.finally(() => asked.delete(asking))
       if (lease.ok) {
         leases.add(lease.value)
         lease.value.signal.addEventListener('abort', () => leases.delete(lease.value), { once: true })
@@ -78,6 +81,7 @@ export async function openStore(options: StoreOptions): Promise<Result<Store, Fa
     health: () => health(pool.db, clock),
     close: async () => {
       closing.abort()
+      await Promise.all(asked)
       await Promise.all([...leases].map((lease) => lease.release()))
       await notifications.close()
       await pool.close()

@@ -1,8 +1,9 @@
-// Writes. What a transaction emits is buffered and written last: the event log is one total order under one lock that is held to
-// the commit, so it is taken after every row lock, by every writer. That keeps it short, and free of deadlocks.
+// Writes. What a transaction emits is buffered and handed over in its last statement; the event log, one total order under one lock
+// for all writers, is appended to inside of COMMIT (migrations/0001-first.ts). So that lock comes after every row lock, for every
+// writer, and is never held while a client thinks: short, and free of deadlocks.
 //
 // Lock order for all writers: idempotency key, node, instances (by id), event log.
-import { sql } from 'kysely'
+import { type RawBuilder, sql } from 'kysely'
 import type { Clock } from '../../base/clock.ts'
 import type { Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
@@ -13,7 +14,7 @@ import type { Db, Tx } from './db.ts'
 import { json } from './json.ts'
 
 /** First keys of our advisory locks: any other application in the same database uses other numbers. */
-export const LOCKS = { events: 0x48_46_45_56, replica: 0x48_46_52_50, singleton: 0x48_46_53_47 } as const
+export const LOCKS = { replica: 0x48_46_52_50, singleton: 0x48_46_53_47 } as const
 export const CHANNEL = 'holdfast_changes'
 
 const TRIES = 4
@@ -54,46 +55,46 @@ export async function write<T>(
   }
 }
 
+/** One statement. The audit rows and the notifications become visible with the commit, and so do the events (see the outbox). */
 async function flush(db: Db, nowMs: number, actor: Actor, buffer: Buffer): Promise<void> {
-  if (buffer.audits.length > 0) {
-    const rows = buffer.audits.map((row) => ({
-      at_ms: nowMs,
-      actor,
-      action: row.action,
-      org_id: row.orgId,
-      target: row.target,
-      outcome: row.outcome,
-      request_id: row.requestId,
-      data: json(row.data ?? {}),
-    }))
-    await db.insertInto('audit').values(rows).execute()
-  }
-  if (buffer.events.length > 0) buffer.changes.set('event', { kind: 'event', id: '' })
-  if (buffer.changes.size > 0) {
-    const payloads = buffer.changes.size > CHANGES_MAX ? [''] : [...buffer.changes.values()].map((change) => JSON.stringify(change))
-    await sql`select pg_notify(${CHANNEL}, payload) from jsonb_array_elements_text(${JSON.stringify(payloads)}::jsonb) payload`.execute(db)
-  }
-  if (buffer.events.length > 0) await append(db, nowMs, buffer.events)
+  const { events, audits, changes } = buffer
+  if (events.length > 0) changes.set('event', { kind: 'event', id: '' })
+  const payloads = changes.size > CHANGES_MAX ? [''] : [...changes.values()].map((change) => JSON.stringify(change))
+  const parts = [
+    ...(audits.length > 0 ? [sql`audited as (${insertAudits(nowMs, actor, audits)})`] : []),
+    ...(events.length > 0
+      ? [sql`queued as (insert into outbox (at_ms, events) values (${nowMs}, ${json(events.map(eventRow))}::jsonb))`]
+      : []),
+  ]
+  if (parts.length + payloads.length === 0) return
+  await sql`
+    ${parts.length > 0 ? sql`with ${sql.join(parts)}` : sql``}
+    select pg_notify(${CHANNEL}, payload) from jsonb_array_elements_text(${JSON.stringify(payloads)}::jsonb) payload
+  `.execute(db)
 }
 
-/**
- * Cursors are given under the lock, by looking at the newest one: no gaps, and nobody ever sees cursor n before everything below
- * it is committed. The lock is its own statement, so that the next one's snapshot is taken with the lock held.
- */
-async function append(db: Db, nowMs: number, events: readonly NewEvent[]): Promise<void> {
-  const rows = events.map((event) => ({
+function insertAudits(nowMs: number, actor: Actor, audits: readonly NewAudit[]): RawBuilder<unknown> {
+  const rows = audits.map((row) => ({
+    action: row.action,
+    org_id: row.orgId,
+    target: row.target,
+    outcome: row.outcome,
+    request_id: row.requestId,
+    data: row.data ?? {},
+  }))
+  return sql`
+    insert into audit (at_ms, actor, action, org_id, target, outcome, request_id, data)
+    select ${nowMs}::bigint, ${actor}::text, action, org_id, target, outcome, request_id, data
+    from jsonb_to_recordset(${json(rows)}::jsonb) as row(action text, org_id text, target text, outcome text, request_id text, data jsonb)
+  `
+}
+
+function eventRow(event: NewEvent) {
+  return {
     type: event.type,
     org_id: event.orgId ?? null,
     instance_id: event.instanceId ?? null,
     node_id: event.nodeId ?? null,
     data: event.data ?? {},
-  }))
-  await sql`select pg_advisory_xact_lock(${sql.lit(LOCKS.events)}, 1)`.execute(db)
-  await sql`
-    insert into events (cursor, at_ms, type, org_id, instance_id, node_id, data)
-    select head.cursor + fresh.n, ${nowMs}, row.type, row.org_id, row.instance_id, row.node_id, row.data
-    from (select coalesce(max(cursor), 0) as cursor from events) head,
-      jsonb_array_elements(${json(rows)}::jsonb) with ordinality as fresh(body, n),
-      jsonb_to_record(fresh.body) as row(type text, org_id text, instance_id text, node_id text, data jsonb)
-  `.execute(db)
+  }
 }

@@ -8,6 +8,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
 // Ids sort by age, which is only true byte by byte; the database may have any collation.
 const ID = 'text collate "C"'
 
+/** First key of the advisory lock: any other application in the same database uses other numbers. */
+const LOCK_EVENTS = 0x48_46_45_56
+
 const STATEMENTS = [
   `create table orgs (
     id ${ID} primary key,
@@ -122,6 +125,25 @@ const STATEMENTS = [
     node_id ${ID},
     data jsonb not null
   )`,
+  // Cursors are given by a deferred trigger, that is inside of COMMIT: the lock that orders all writers is held for this insert and
+  // the flush of the commit only, and never across a round trip to a client, whose event loop may be busy. Both statements of the
+  // function take a fresh snapshot, the second one with the lock held, so it sees the newest cursor: no gaps, and nothing is ever
+  // visible before everything below it. The row is deleted in the transaction that wrote it, so it needs no write-ahead log.
+  'create unlogged table outbox (id bigint generated always as identity primary key, at_ms bigint not null, events jsonb not null)',
+  `create function outbox_append() returns trigger language plpgsql as $$
+  begin
+    perform pg_advisory_xact_lock(${LOCK_EVENTS}, 1);
+    insert into events (cursor, at_ms, type, org_id, instance_id, node_id, data)
+      select head.cursor + fresh.n, new.at_ms, row.type, row.org_id, row.instance_id, row.node_id, row.data
+      from (select coalesce(max(cursor), 0) as cursor from events) head,
+        jsonb_array_elements(new.events) with ordinality as fresh(body, n),
+        jsonb_to_record(fresh.body) as row(type text, org_id text, instance_id text, node_id text, data jsonb);
+    delete from outbox where id = new.id;
+    return null;
+  end
+  $$`,
+  `create constraint trigger outbox_append after insert on outbox
+    deferrable initially deferred for each row execute function outbox_append()`,
   'create index events_instance on events (instance_id, cursor) where instance_id is not null',
   'create index events_at on events (at_ms)',
   `create table audit (
