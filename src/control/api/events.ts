@@ -6,7 +6,7 @@ import { type Failure, failure } from '../../contracts/errors.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { EventRecord } from '../model/event.ts'
 import { eventView } from '../model/views.ts'
-import { listEvents } from '../store/events.ts'
+import { cursorBeforeLast, listEvents } from '../store/events.ts'
 import { findInstance } from '../store/instances.ts'
 import type { Context, Handlers, StreamHandlers } from './context.ts'
 import type { ApiDeps } from './deps.ts'
@@ -22,8 +22,9 @@ export function eventHandlers(deps: Deps): Pick<Handlers, 'instanceEvents'> & Pi
     async instanceEvents({ params, query, scope }) {
       const found = await findInstance(deps.store.db, params.id, scope)
       if (!found.ok) return found
-      const after = cursorOf(query.after)
-      return after.ok ? readPage(deps, { scope, instanceId: found.value.id }, after.value, query.limit) : after
+      const filter = { scope, instanceId: found.value.id }
+      const after = await startOf(deps, filter, query.after, query.last)
+      return after.ok ? readPage(deps, filter, after.value, query.limit) : after
     },
     async listEvents(context, { request, response }) {
       const prepared = await withinStoreTime(deps, prepare(deps, context, request.headers['last-event-id']), false)
@@ -55,16 +56,26 @@ async function prepare(
   lastEventId: string | string[] | undefined,
 ): Promise<Result<{ filter: EventFilter; after: number }, Failure>> {
   const { query, scope } = context
-  // A reader that reconnects has the same URL as at first: what it has seen since is newer.
-  const after = cursorOf(typeof lastEventId === 'string' && lastEventId !== '' ? lastEventId : query.after)
-  if (!after.ok) return after
   let instanceId: InstanceId | null = null
   if (query.instance !== undefined) {
     const found = await findInstance(deps.store.db, query.instance, scope)
     if (!found.ok) return found
     instanceId = found.value.id
   }
-  return ok({ filter: { scope, instanceId }, after: after.value })
+  const filter = { scope, instanceId }
+  // A reader that reconnects has the same URL as at first: what it has seen since is newer.
+  const after = await startOf(deps, filter, typeof lastEventId === 'string' && lastEventId !== '' ? lastEventId : query.after, query.last)
+  return after.ok ? ok({ filter, after: after.value }) : after
+}
+
+async function startOf(
+  deps: Deps,
+  { scope, instanceId }: EventFilter,
+  after: string | undefined,
+  last: number | undefined,
+): Promise<Result<number, Failure>> {
+  if ((after !== undefined && after !== '') || last === undefined) return cursorOf(after)
+  return cursorBeforeLast(deps.store.db, { scope, ...(instanceId && { instanceId }) }, last)
 }
 
 function cursorOf(text: string | undefined): Result<number, Failure> {

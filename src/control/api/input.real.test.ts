@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest'
 import { apiServer, launch, post, problem } from '../../../tests/support/api-server.ts'
 import { factsOf, nodeId, USAGE } from '../../../tests/support/control-records.ts'
-import { describeStores, must } from '../../../tests/support/stores.ts'
+import { describeEmbeddedStore, must } from '../../../tests/support/stores.ts'
 import { openSession } from '../store/nodes.ts'
 
 const docker = (given: object) => ({ runtime: 'docker', memory: '64Mi', ...given })
 
-describeStores('bad input', (bench) => {
+describeEmbeddedStore('bad input', (bench) => {
   test('each is refused with a code, the field and nothing changed', async () => {
     const { fetch: raw, as } = await apiServer(bench)
     const send = (text: string, headers: Record<string, string> = {}) =>

@@ -1,7 +1,8 @@
 // Messages of an agent, parsed, in order, one at a time; the socket is not read while too many wait.
 import type WebSocket from 'ws'
+import { z } from 'zod'
 import { err, ok, type Result } from '../../base/result.ts'
-import { FromAgent } from '../../contracts/agent-protocol.ts'
+import { FromAgent, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 
 export interface Inbox {
@@ -47,6 +48,9 @@ function parseMessage(text: string): Result<FromAgent, Failure> {
   } catch {
     return err(failure('invalid_input', 'A message of the agent is not JSON.'))
   }
+  // Looked at first: of another version nothing else need be as we know it.
+  const greeting = Greeting.safeParse(raw)
+  if (greeting.success && greeting.data.protocol !== PROTOCOL_VERSION) return err(otherProtocol(greeting.data.protocol))
   const parsed = FromAgent.safeParse(raw)
   if (parsed.success) return ok(parsed.data)
   const issue = parsed.error.issues[0]
@@ -58,3 +62,10 @@ function parseMessage(text: string): Result<FromAgent, Failure> {
     ),
   }
 }
+
+const Greeting = z.looseObject({ type: z.literal('hello'), protocol: z.number() })
+
+const otherProtocol = (protocol: number): Failure =>
+  failure('unsupported', `The agent speaks protocol ${protocol}, this control plane ${PROTOCOL_VERSION}; bring both to one version.`, {
+    protocol: PROTOCOL_VERSION,
+  })

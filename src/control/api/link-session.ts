@@ -5,7 +5,7 @@
 // same node, which the store finds out by the epoch. Its end fails its open requests and tells the store, once.
 import type WebSocket from 'ws'
 import { ok, type Result } from '../../base/result.ts'
-import { type Desired, type FromAgent, type FromControl, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
+import type { Desired, FromAgent, FromControl } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import { type NodeId, newId } from '../../contracts/ids.ts'
 import type { Actor } from '../model/actor.ts'
@@ -232,15 +232,6 @@ async function firstHello(deps: ApiDeps, incoming: Inbox, ended: AbortSignal): P
       if (!message.ok) return message
       if (message.value.type !== 'hello')
         return { ok: false, error: failure('invalid_input', `The first message of an agent is hello, not ${message.value.type}.`) }
-      if (message.value.protocol !== PROTOCOL_VERSION)
-        return {
-          ok: false,
-          error: failure(
-            'unsupported',
-            `The agent speaks protocol ${message.value.protocol}, this control plane ${PROTOCOL_VERSION}; bring both to one version.`,
-            { protocol: PROTOCOL_VERSION },
-          ),
-        }
       return ok(message.value)
     }
     return { ok: false, error: failure('wait_timeout', `No hello within ${deps.limits.linkHelloMs} ms.`) }
