@@ -6,7 +6,7 @@ import { err, ok, type Result } from '../../base/result.ts'
 import type { Transition } from '../../contracts/agent-protocol.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import { InstanceId } from '../../contracts/ids.ts'
-import { fileFailure, removeDir } from '../journal/files.ts'
+import { fileFailure, removeDir, sweepRemoved } from '../journal/files.ts'
 import { type Journal, openJournal, readJournalSync } from '../journal/journal.ts'
 import { JournalLine } from '../model/record.ts'
 
@@ -47,6 +47,8 @@ export function openInstanceFiles(stateDir: string, log: Logger): InstanceFiles 
     async load() {
       try {
         await mkdir(root, { recursive: true, mode: 0o700 })
+        const swept = await sweepRemoved(root)
+        if (!swept.ok) return swept
         const found: { last: JournalLine; transitions: readonly Transition[] }[] = []
         for (const name of (await readdir(root)).sort()) {
           const id = InstanceId.safeParse(name)

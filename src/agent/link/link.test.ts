@@ -198,6 +198,19 @@ describe('the link of an agent', () => {
     expect(events).toEqual(['welcome  ', 'connected'])
   })
 
+  test('a refusal that passes by itself is an outage like others: dialled again soon, no error', async () => {
+    const control = await startControl({ greet: { type: 'refused', error: { code: 'store_unavailable', detail: 'restarting' } } })
+    const { clock, lines, connected } = startLink(control.url)
+    await eventually('refused', () => clock.waits.length === 1)
+    expect(clock.waits[0]).toBeLessThanOrEqual(LINK_LIMITS.reconnect.baseMs)
+    expect(lines).toEqual([
+      expect.objectContaining({ level: 'warn', fields: expect.objectContaining({ error_code: 'store_unavailable' }) }),
+    ])
+    control.greetWith({ type: 'welcome', items: [], seen: [] })
+    await clock.advance(LINK_LIMITS.reconnect.baseMs)
+    await connected()
+  })
+
   test('a wrong token is a refusal by name', async () => {
     const server = createHttpServer()
     server.on('upgrade', (_request, socket) => socket.end('HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'))

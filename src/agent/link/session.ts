@@ -7,7 +7,7 @@ import { type RawData, WebSocket } from 'ws'
 import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Desired, FromAgent, FromControl, NodeFacts, NodeUsage, Observed } from '../../contracts/agent-protocol.ts'
-import type { ErrorCode } from '../../contracts/errors.ts'
+import { ERRORS, type ErrorCode } from '../../contracts/errors.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import { type Answers, createAnswers, type OnRequest } from './answers.ts'
 import type { LINK_LIMITS } from './limits.ts'
@@ -185,7 +185,7 @@ export class Session {
         this.#onWelcome(message.items, message.seen)
         break
       case 'refused':
-        this.#end({ kind: 'refused', code: message.error.code, detail: message.error.detail })
+        this.#onRefused(message.error)
         break
       case 'desired':
         deps.onDesired(message.items)
@@ -202,6 +202,11 @@ export class Session {
       default:
         message satisfies never
     }
+  }
+
+  /** A refusal that passes by itself, such as a store that restarts, is an outage like others. */
+  #onRefused({ code, detail }: Pick<Cause, 'code' | 'detail'>): void {
+    this.#end({ kind: ERRORS[code].retry === 'soon' ? 'lost' : 'refused', code, detail })
   }
 
   #onWelcome(items: readonly Desired[], seen: readonly Acked[]): void {

@@ -47,7 +47,7 @@ export function runsOf(subject: Subject, evidence: Evidence): readonly Run[] {
   ]
 }
 
-export async function runCheck(check: Check, subject: Subject, evidence: Evidence, signal: AbortSignal): Promise<Finding> {
+async function runCheck(check: Check, subject: Subject, evidence: Evidence, signal: AbortSignal): Promise<Finding> {
   switch (check.type) {
     case 'tcp':
     case 'http': {
