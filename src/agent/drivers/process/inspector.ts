@@ -60,7 +60,7 @@ export class Inspector {
       this.#known.delete(run.dir)
       return { kind: 'none', failed: null }
     }
-    if (names.has('failed')) return { kind: 'none', failed: (readText(join(run.dir, 'failed')) ?? '').trim() }
+    if (names.has('failed')) return this.#failed(run)
     if (known.ended) return known.ended
     known.want ??= readRecord(Want, join(run.dir, 'want'))
     if (!known.want) return { kind: 'none', failed: null }
@@ -82,6 +82,10 @@ export class Inspector {
     return known
   }
 
+  #failed(run: Run): Sight {
+    return { kind: 'none', failed: (readText(join(run.dir, 'failed')) ?? '').trim() }
+  }
+
   #unstarted(run: Run, want: Want, names: ReadonlySet<string>): Sight {
     if (!names.has('lock')) return { kind: 'pending', want, started: null, kept: false }
     const keeper = readKeeper(run)
@@ -98,8 +102,10 @@ export class Inspector {
     const attended = this.#keeps(started)
     if (!stat || stat.startTime !== started.startTime || stat.state === 'Z' || stat.state === 'X') {
       if (attended) return { kind: 'pending', want, started, kept: true }
-      // The keeper may have written the end between our look at the folder and at the process.
-      if (namesIn(run.dir).includes('exit')) return this.#ended(run, known, want)
+      // The keeper may have written how it went between our look at the folder and at the process.
+      const names = namesIn(run.dir)
+      if (names.includes('exit')) return this.#ended(run, known, want)
+      if (names.includes('failed')) return this.#failed(run)
       const reused = stat !== null && stat.startTime !== started.startTime
       return { kind: 'ended', want, started, exit: null, settled: true, matches: !reused }
     }

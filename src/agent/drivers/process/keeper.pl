@@ -23,29 +23,22 @@
 # An I/O error before the start ends us with its errno as exit status.
 
 my ($mode, $arch) = @ARGV;
-my %call = (
-  x64 => {
-    prctl => 157, setsid => 112, fallocate => 285, waitid => 247, sigprocmask => 14, sigtimedwait => 128,
-    clock_gettime => 228, setgroups => 116, setgid => 106, setuid => 105, execve => 59, ppoll => 271, memfd_create => 319,
-  },
-  arm64 => {
-    prctl => 167, setsid => 157, fallocate => 47, waitid => 95, sigprocmask => 135, sigtimedwait => 137,
-    clock_gettime => 113, setgroups => 159, setgid => 144, setuid => 146, execve => 221, ppoll => 73, memfd_create => 279,
-  },
+my @calls = qw(prctl setsid fallocate waitid sigprocmask sigtimedwait clock_gettime setgroups setgid setuid execve ppoll memfd_create);
+my %numbers = (
+  x64 => [157, 112, 285, 247, 14, 128, 228, 116, 106, 105, 59, 271, 319],
+  arm64 => [167, 157, 47, 95, 135, 137, 113, 159, 144, 146, 221, 73, 279],
 );
-my %sys = %{ $call{$arch} || {} };
+my %sys;
+@sys{@calls} = @{ $numbers{$arch} || exit 38 };
 my ($SIGKILL, $SIGTERM, $SIGCHLD) = (9, 15, 17);
 my ($WNOHANG, $WEXITED, $WNOWAIT) = (1, 4, 0x01000000);
 my ($EACCES, $ENOENT, $ENOTDIR) = (13, 2, 20);
-my $BLOCK_BYTES = 4096;
-my $REPORT_AFTER_MS = 50;
+my ($BLOCK_BYTES, $REPORT_AFTER_MS) = (4096, 50);
 
 my %conf = %ENV;
 my @signals = qw(HUP INT QUIT PIPE USR1 USR2 ALRM TERM TSTP TTIN TTOU XFSZ FPE);
-my $main = 0;
-my %joined;
+my ($main, %joined) = 0;
 
-exit 38 unless %sys;
 # Whatever the agent itself inherited is none of the workload's business (close_range, the same number everywhere).
 syscall(436, $mode eq 'exec' ? 4 : 3, 0xffff_ffff, 0);
 $SIG{$_} = 'IGNORE' for @signals;
@@ -72,13 +65,9 @@ sub forge {
       my $job = substr $buffer, $+[0], $2;
       substr($buffer, 0, $+[0] + $2) = '';
       my $pid = fork;
-      if (defined $pid && $pid == 0) {
-        $buffer = '';
-        run_workload($job);
-        exit 0;
-      }
-      if (defined $pid) { $tags{$pid} = $tag }
-      else { syswrite STDOUT, sprintf "%d %d 0\n", $tag, $! }
+      run_workload($job), exit 0 if defined $pid && $pid == 0;
+      $tags{$pid} = $tag if defined $pid;
+      syswrite STDOUT, sprintf "%d %d 0\n", $tag, $! unless defined $pid;
     }
   }
 }
@@ -107,35 +96,26 @@ sub run_workload {
   my $first = link ".lock.$$", 'lock';
   unlink ".lock.$$";
   exit 0 unless $first;
-  my %out = (base => 0, dropped => 0, last => 0, from => 0);
-  my %err = %out;
-  $out{file} = open_log('logs/stdout');
-  $err{file} = open_log('logs/stderr');
+  my @logs = map { { base => 0, dropped => 0, last => 0, from => 0, file => open_log("logs/$_") } } qw(stdout stderr);
   # Opened and filled now: no block is needed at the end.
   sysopen(my $lost, 'logs/lost', 0x40 | 1, 0600) or exit int $!;
   sysopen(my $ending, '.exit', 0x40 | 1, 0600) or exit int $!;
   put($lost, record('0 0 0 0'));
   put($ending, record(''));
 
-  my ($go, $failure) = spawn($out{file}, $err{file});
-  sysopen(my $mark, 'starting', 0x40 | 1, 0600) or die_early();
+  my @pipes = spawn(map { $_->{file} } @logs);
+  sysopen(my $mark, 'starting', 0x40 | 1, 0600) or exit int $!;
   put($mark, sprintf qq({"pid":%d,"startTime":"%s",%s,"atMs":%d}\n), $main, start_time($main), $self, now());
   close $mark;
-  syswrite $go, '1';
-  my $problem = '';
-  sysread $failure, $problem, 64;
-  close $failure;
+  my $problem = release(@pipes);
   if ($problem ne '') {
-    waitpid $main, 0;
-    remove_groups();
     sysopen(my $failed, '.failed', 0x40 | 1, 0600) or exit int $!;
     put($failed, "$problem\n");
     rename '.failed', 'failed';
-    exit 0;
+    return remove_groups();
   }
   rename 'starting', 'started';
 
-  my @logs = (\%out, \%err);
   my $wait_ms = 1000;
   until (ended()) {
     next if pause_for($wait_ms) >= 0;
@@ -145,12 +125,7 @@ sub run_workload {
   my ($code, $signal) = outcome();
   my $at = now();
   my $oom = oom_kills() > 0 && ($signal == $SIGKILL || $code == 137) ? 'true' : 'false';
-  my $until = $at + $REPORT_AFTER_MS;
-  my $left = kill_rest();
-  while ($left && now() < $until) {
-    pause_for(1);
-    $left = kill_rest();
-  }
+  pause_for(1) while kill_rest() && now() < $at + $REPORT_AFTER_MS;
   sysseek $ending, 0, 0;
   syswrite $ending, record(sprintf '{"code":%s,"signal":%s,"oom":%s,"atMs":%d}', $signal ? 'null' : $code, $signal || 'null', $oom, $at);
   rename '.exit', 'exit';
@@ -163,17 +138,10 @@ sub run_beside {
   syscall($sys{prctl}, 36, 1, 0, 0, 0);
   syscall($sys{prctl}, 1, $SIGTERM, 0, 0, 0);
   exit 0 if getppid() != $conf{parent};
-  my ($go, $failure) = spawn(undef, undef, $report);
+  my @pipes = spawn(undef, undef, $report);
   close $_ for *STDIN, *STDOUT, *STDERR;
-  syswrite $go, '1';
-  my $problem = '';
-  sysread $failure, $problem, 64;
-  close $failure;
-  if ($problem ne '') {
-    waitpid $main, 0;
-    syswrite $report, "failed $problem\n";
-    exit 0;
-  }
+  my $problem = release(@pipes);
+  syswrite($report, "failed $problem\n"), exit 0 if $problem ne '';
   until (ended()) {
     kill 'KILL', $main if pause_for(60_000) == $SIGTERM;
   }
@@ -194,15 +162,22 @@ sub spawn {
     close $report;
     return ($go, $failure);
   }
-  close $go;
-  close $failure;
-  close $close if $close;
+  close $_ for grep { $_ } $go, $failure, $close;
   syscall($sys{setsid});
   exit 0 unless sysread $wait, my $word, 1;
-  become($out, $err);
-  my $problem = join ' ', @become::failed, $! + 0;
-  syswrite $report, $problem;
+  my $step = become($out, $err);
+  syswrite $report, "$step " . ($! + 0);
   exit 127;
+}
+
+# Gives the child the word; the step that failed, and its errno, or nothing when it is executing its program.
+sub release {
+  my ($go, $failure) = @_;
+  my $problem = '';
+  syswrite $go, '1';
+  sysread $failure, $problem, 64;
+  waitpid $main, 0 if $problem ne '';
+  return $problem;
 }
 
 # Joining a cgroup by writing to cgroup.procs waits for an RCU grace period (6 to 12 ms measured on an idle machine). A version 2
@@ -218,34 +193,28 @@ sub fork_into_group {
   return fork;
 }
 
-# Returns only when a step failed: its name is in @become::failed, its errno in $!.
+# Returns only when a step failed: its name; its errno is in $!.
 sub become {
   my ($out, $err) = @_;
-  my $step = sub { @become::failed = @_ };
-  $step->('limits');
   for my $group (grep { !$joined{$_} } groups()) {
-    sysopen(my $tasks, "$group/tasks", 1) or sysopen($tasks, "$group/cgroup.procs", 1) or return;
-    defined syswrite $tasks, '0' or return;
+    sysopen(my $tasks, "$group/tasks", 1) or sysopen($tasks, "$group/cgroup.procs", 1) or return 'limits';
+    defined syswrite $tasks, '0' or return 'limits';
   }
   $SIG{$_} = 'DEFAULT' for @signals;
   syscall($sys{sigprocmask}, 1, $waited, 0, 8);
-  $step->('user');
   if (defined $conf{uid}) {
     my @groups = split /,/, $conf{groups};
-    syscall($sys{setgroups}, scalar @groups, pack 'L*', @groups) == 0 or return;
-    syscall($sys{setgid}, $conf{gid} + 0) == 0 or return;
-    syscall($sys{setuid}, $conf{uid} + 0) == 0 or return;
+    syscall($sys{setgroups}, scalar @groups, pack 'L*', @groups) == 0 or return 'user';
+    syscall($sys{setgid}, $conf{gid} + 0) == 0 or return 'user';
+    syscall($sys{setuid}, $conf{uid} + 0) == 0 or return 'user';
   }
   umask 022;
-  $step->('working_dir');
-  chdir $conf{cwd} or return;
-  $step->('streams');
+  chdir $conf{cwd} or return 'working_dir';
   if ($out) {
-    open STDIN, '<', '/dev/null' or return;
-    open STDOUT, '>&', $out or return;
-    open STDERR, '>&', $err or return;
+    open STDIN, '<', '/dev/null' or return 'streams';
+    open STDOUT, '>&', $out or return 'streams';
+    open STDERR, '>&', $err or return 'streams';
   }
-  $step->('exec');
   my @args;
   push @args, $conf{ 'a' . @args } while defined $conf{ 'a' . @args };
   my $args = pack 'p*', @args, undef;
@@ -258,9 +227,10 @@ sub become {
     my $path = "$prefix$args[0]";
     syscall($sys{execve}, $path, $args, $vars);
     $denied = 1 if $! == $EACCES;
-    return unless $! == $ENOENT || $! == $EACCES || $! == $ENOTDIR;
+    return 'exec' unless $! == $ENOENT || $! == $EACCES || $! == $ENOTDIR;
   }
   $! = $denied ? $EACCES : $ENOENT;
+  return 'exec';
 }
 
 # Reaps whoever ended, except the main process; true when that one has ended.
@@ -286,10 +256,9 @@ sub outcome {
 # One round of killing everything that is not the main process; the number of those still there.
 sub kill_rest {
   kill 'KILL', -$main;
-  for my $group ((groups())[0] || ()) {
-    next if $mode eq 'exec';
-    kill 'KILL', $_ for grep { $_ > 1 && $_ != $main } split /\s+/, slurp("$group/cgroup.procs");
-  }
+  # Commands run beside the workload are no descendants of ours, but members of its group.
+  my ($group) = $mode eq 'exec' ? () : groups();
+  kill 'KILL', grep { $_ > 1 && $_ != $main } split /\s+/, slurp("$group/cgroup.procs") if $group;
   my $left = 0;
   for my $pid (children()) {
     next if $pid == $main;
@@ -301,11 +270,7 @@ sub kill_rest {
 
 # Until nothing of it is left, however long a process stuck in the kernel takes; then the zombie of the main process goes too.
 sub finish {
-  my $wait_ms = 1;
-  while (kill_rest()) {
-    pause_for($wait_ms);
-    $wait_ms = $wait_ms * 2 > 1000 ? 1000 : $wait_ms * 2;
-  }
+  for (my $wait_ms = 1; kill_rest(); $wait_ms = $wait_ms < 500 ? $wait_ms * 2 : 1000) { pause_for($wait_ms) }
   waitpid $main, 0;
   remove_groups() if $mode ne 'exec';
 }
@@ -313,10 +278,8 @@ sub finish {
 # An old-style group can be busy for a moment after its last process has gone.
 sub remove_groups {
   for my $group (groups()) {
-    for (1 .. 50) {
-      last if rmdir $group or !-d $group;
-      pause_for(10);
-    }
+    my $left = 50;
+    pause_for(10) until rmdir $group or !-d $group or !$left--;
     # The one above goes with the last below it.
     rmdir $group =~ s{/[^/]+$}{}r;
   }
@@ -372,9 +335,9 @@ sub bound_logs {
 }
 
 sub write_lost {
-  my ($lost, $out, $err) = @_;
+  my ($lost, @logs) = @_;
   sysseek $lost, 0, 0;
-  syswrite $lost, record("$out->{dropped} $out->{base} $err->{dropped} $err->{base}");
+  syswrite $lost, record(join ' ', map { ($_->{dropped}, $_->{base}) } @logs);
 }
 
 sub open_log {
@@ -384,10 +347,7 @@ sub open_log {
   return $log;
 }
 
-sub oom_kills {
-  return 0 unless defined $conf{oom};
-  return slurp($conf{oom}) =~ /^oom_kill (\d+)/m ? $1 : 0;
-}
+sub oom_kills { return defined $conf{oom} && slurp($conf{oom}) =~ /^oom_kill (\d+)/m ? $1 : 0 }
 
 # The signal that came, or -1 after the time.
 sub pause_for {
@@ -405,8 +365,7 @@ sub sigset {
 sub now {
   my $time = "\0" x 16;
   syscall($sys{clock_gettime}, 0, $time);
-  my ($seconds, $nanos) = unpack 'qq', $time;
-  return $seconds * 1000 + int($nanos / 1_000_000);
+  return (unpack 'qq', $time)[0] * 1000 + int((unpack 'qq', $time)[1] / 1_000_000);
 }
 
 # Fields 3 and following of /proc/PID/stat; the name before them may hold anything.
@@ -421,13 +380,11 @@ sub groups { return split /\n/, $conf{cgroups} || '' }
 
 sub record { return sprintf "%-126s\n", $_[0] }
 
+# Before the start all or nothing; a short write is a full disk.
 sub put {
   my ($file, $text) = @_;
-  my $written = syswrite $file, $text;
-  die_early() unless defined $written && $written == length $text;
-}
-
-sub die_early {
+  $! = 0;
+  return if (syswrite($file, $text) || 0) == length $text;
   my $errno = $! + 0 || 28;
   kill 'KILL', $main if $main;
   exit $errno;
