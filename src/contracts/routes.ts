@@ -40,6 +40,8 @@ const Id = z.object({ id: z.string().min(1).max(128) })
 const number = (min: number, max: number, fallback: number) => z.coerce.number().int().min(min).max(max).default(fallback)
 const flag = z.enum(['true', 'false', '1', '0', '']).transform((text) => text !== 'false' && text !== '0')
 const Paging = { limit: number(1, 200, 50), cursor: z.string().max(512).optional() }
+/** Without `after`: begin with this many events before the newest one, instead of with the oldest. */
+const Last = z.coerce.number().int().min(0).max(200).optional()
 const Empty = z.strictObject({}).optional()
 const Name = z
   .string()
@@ -187,7 +189,7 @@ export const ROUTES = {
     summary: 'Events of one instance, oldest first',
     role: 'viewer',
     params: Id,
-    query: z.strictObject({ after: z.string().max(64).optional(), limit: number(1, 200, 50) }),
+    query: z.strictObject({ after: z.string().max(64).optional(), last: Last, limit: number(1, 200, 50) }),
     status: 200,
     out: page(EventView),
   }),
@@ -196,7 +198,12 @@ export const ROUTES = {
     path: '/v1/events',
     summary: 'Events after a cursor; with Accept: text/event-stream an endless stream that Last-Event-ID resumes',
     role: 'viewer',
-    query: z.strictObject({ after: z.string().max(64).optional(), limit: number(1, 200, 50), instance: z.string().max(128).optional() }),
+    query: z.strictObject({
+      after: z.string().max(64).optional(),
+      last: Last,
+      limit: number(1, 200, 50),
+      instance: z.string().max(128).optional(),
+    }),
     status: 200,
     out: page(EventView),
   }),

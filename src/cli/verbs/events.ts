@@ -2,12 +2,15 @@ import { ok } from '../../base/result.ts'
 import type { EventView } from '../../contracts/views.ts'
 import { EXIT } from '../exit.ts'
 import { flag, text, whole } from '../flags.ts'
+import type { Output } from '../output.ts'
 import { absolute, oneLine } from '../render/human.ts'
 import { type Column, cutTo, table } from '../render/table.ts'
 import { collect, connect } from '../session.ts'
 import { verb } from '../verb.ts'
 
 const LIMIT = 50
+const LAST_MAX = 200
+const FOLLOW_SHOWS = 10
 
 /** The data of an event as `key=value` words: nothing nested matters to a reader of a table. */
 export function eventText(event: EventView): string {
@@ -26,12 +29,17 @@ const COLUMNS: readonly Column<EventView>[] = [
   { head: 'WHAT', cell: eventText, shrinksTo: 20 },
 ]
 
+function show(out: Output, event: EventView): Promise<void> {
+  const line = `${event.cursor} ${absolute(event.at)} ${event.type} ${event.instance_id ?? event.node_id ?? '-'} ${eventText(event)}`
+  return out.value(event, () => `${cutTo(line, out.columns)}\n`)
+}
+
 export const events = verb({
   name: 'events',
   args: '',
   group: 'Look',
   summary: 'Show what happened, oldest first',
-  more: `Without -f: the ${LIMIT} events after the cursor, or --limit. With -f: all after the cursor, then each new one as it happens.`,
+  more: `Without --after: the newest ${LIMIT} (with -f: ${FOLLOW_SHOWS}). With --after: those that follow the cursor. With -f: and then each new one.`,
   flags: {
     follow: flag('-f, --follow', 'go on with each new event'),
     after: text('--after <cursor>', 'only events after this cursor'),
@@ -41,8 +49,14 @@ export const events = verb({
   async run({ core, out, flags }) {
     const client = await connect({ core, flags })
     if (!client.ok) return client
-    const { after, instance } = flags
+    const { instance } = flags
     if (flags.follow) {
+      // Without a cursor: a few of the newest for orientation, then what comes.
+      const first =
+        flags.after === undefined ? await client.value.call('listEvents', { query: { last: FOLLOW_SHOWS, instance } }) : ok({ items: [] })
+      if (!first.ok) return first
+      for (const event of first.value.items) await show(out, event)
+      const after = flags.after ?? first.value.items.at(-1)?.cursor
       const ended = await client.value.events(
         {
           follow: true,
@@ -50,15 +64,15 @@ export const events = verb({
           ...(instance !== undefined && { instance }),
           onReconnect: (why) => void out.note(`connection lost (${why.detail}); trying again`),
         },
-        async (event) => {
-          const line = `${event.cursor} ${absolute(event.at)} ${event.type} ${event.instance_id ?? event.node_id ?? '-'} ${eventText(event)}`
-          await out.value(event, () => `${cutTo(line, out.columns)}\n`)
-        },
+        (event) => show(out, event),
       )
       return ended.ok ? ok(EXIT.ok) : ended
     }
-    const listed = await collect(flags.limit ?? LIMIT, ({ limit, cursor }) =>
-      client.value.call('listEvents', { query: { limit, after: cursor ?? after, instance } }),
+    const limit = flags.limit ?? LIMIT
+    // The newest ones first asked for fix where to begin; beyond what the server gives at once, the user names a cursor.
+    const start = flags.after !== undefined ? { after: flags.after } : { last: Math.min(limit, LAST_MAX) }
+    const listed = await collect(limit, ({ limit: size, cursor }) =>
+      client.value.call('listEvents', { query: { limit: size, instance, ...(cursor === undefined ? start : { after: cursor }) } }),
     )
     if (!listed.ok) return listed
     const { items, more } = listed.value

@@ -27,20 +27,7 @@ export interface EventQuery {
 /** Oldest first, after the cursor. Nothing that commits later can have a lower cursor than what was returned. */
 export function listEvents(db: Db, query: EventQuery): Promise<Result<readonly EventRecord[], Failure>> {
   return attempt(async () => {
-    const { scope, instanceId } = query
-    const rows = await db
-      .selectFrom('events')
-      .selectAll()
-      .where('cursor', '>', query.after)
-      .where((where) =>
-        where.and([
-          ...(scope === null ? [] : [where.or([where('org_id', '=', scope), where('org_id', 'is', null)])]),
-          ...(instanceId === undefined ? [] : [where('instance_id', '=', instanceId)]),
-        ]),
-      )
-      .orderBy('cursor')
-      .limit(query.limit)
-      .execute()
+    const rows = await visible(db, query).selectAll().where('cursor', '>', query.after).orderBy('cursor').limit(query.limit).execute()
     return rows.map((row) => ({
       cursor: row.cursor,
       atMs: row.at_ms,
@@ -52,6 +39,28 @@ export function listEvents(db: Db, query: EventQuery): Promise<Result<readonly E
     }))
   })
 }
+
+/** The cursor after which exactly the last `count` events stand; 0 when there are fewer. */
+export function cursorBeforeLast(db: Db, query: Omit<EventQuery, 'after' | 'limit'>, count: number): Promise<Result<number, Failure>> {
+  return attempt(async () => {
+    const rows = await visible(db, query)
+      .select('cursor')
+      .orderBy('cursor', 'desc')
+      .limit(count + 1)
+      .execute()
+    return rows.length > count ? (rows.at(-1)?.cursor ?? 0) : 0
+  })
+}
+
+const visible = (db: Db, { scope, instanceId }: Omit<EventQuery, 'after' | 'limit'>) =>
+  db
+    .selectFrom('events')
+    .where((where) =>
+      where.and([
+        ...(scope === null ? [] : [where.or([where('org_id', '=', scope), where('org_id', 'is', null)])]),
+        ...(instanceId === undefined ? [] : [where('instance_id', '=', instanceId)]),
+      ]),
+    )
 
 /** 0 when there is none. */
 export function latestCursor(db: Db): Promise<Result<number, Failure>> {
