@@ -241,3 +241,22 @@ test('the local token goes only to the address that the same directory names', a
   await cli(['list', '--url', other.url], { cwd })
   expect(other.asked.at(-1)!.headers.authorization).toBeUndefined()
 })
+
+test('events shows the newest, or what follows a cursor', async () => {
+  const event = (cursor: number) => ({
+    cursor: String(cursor),
+    at: '2026-11-21T05:00:00.000Z',
+    type: 'env.changed',
+    org_id: null,
+    instance_id: null,
+    node_id: null,
+    data: { app: 'a' },
+  })
+  const answer = () => ({ body: { items: [event(7), event(8)], next_cursor: null } })
+  const newest = await run(['events', '--limit', '2', '--json'], answer)
+  expect(JSON.parse(newest.out)).toHaveLength(2)
+  expect(newest.asked[0]!.url).toBe('/v1/events?limit=2&last=2')
+  const after = await run(['events', '--after', '6'], answer)
+  expect(after.asked[0]!.url).toBe('/v1/events?limit=50&after=6')
+  expect(after.out).toContain('app=a')
+})
