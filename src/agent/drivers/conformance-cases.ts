@@ -139,7 +139,12 @@ const ends = {
     const want = bench.want({ kind: 'exit', code: 0 })
     await bench.start(want)
     await until('the exit event arrives', () => bench.exits(want.id) > 0)
-    assert.equal((await bench.dead(want)).exit?.code, 0)
+    const dead = await bench.dead(want)
+    assert.equal(dead.exit?.code, 0)
+    // Where the event says how it ended, it says the same as a later look.
+    for (const event of bench.events)
+      if (event.kind === 'instance' && event.ended)
+        assert.deepEqual([event.ended.incarnation, event.ended.nonce, event.ended.exit.code], [want.incarnation, want.nonce, 0])
   },
 } as const satisfies Record<string, Case>
 

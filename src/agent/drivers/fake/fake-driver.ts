@@ -285,7 +285,9 @@ class FakeDriver implements Driver {
   #changed(object: FakeObject, change: FakeChange, quiet: boolean): void {
     this.#wake()
     if (quiet || change === 'output' || !this.#state.reachable) return
-    this.#onEvent?.({ kind: 'instance', id: object.want.id, what: change, receivedAtMs: this.#state.clock.wallMs() })
+    const { id, incarnation, nonce } = object.want
+    const ended = change === 'exit' && object.exit ? { incarnation, nonce, exit: object.exit } : undefined
+    this.#onEvent?.({ kind: 'instance', id, what: change, receivedAtMs: this.#state.clock.wallMs(), ...(ended && { ended }) })
   }
 
   #wake(): void {

@@ -310,7 +310,11 @@ class ProcessDriver implements Driver {
   }
 
   #ended(run: Run): void {
-    this.#onEvent?.({ kind: 'instance', id: run.id, what: 'exit', receivedAtMs: this.#options.clock.wallMs() })
+    const receivedAtMs = this.#options.clock.wallMs()
+    const sight = this.#context.inspector.look(run)
+    const ended =
+      sight.kind === 'ended' && sight.exit ? { incarnation: run.incarnation, nonce: sight.want.nonce, exit: sight.exit } : undefined
+    this.#onEvent?.({ kind: 'instance', id: run.id, what: 'exit', receivedAtMs, ...(ended && { ended }) })
   }
 
   async #prune(current: Run): Promise<void> {
