@@ -9,32 +9,34 @@ import { err, ok, type Result } from '../base/result.ts'
 import { semaphore } from '../base/semaphore.ts'
 import type { NodeFacts, RuntimeStatus } from '../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../contracts/errors.ts'
-import type { NodeId } from '../contracts/ids.ts'
+import type { InstanceId, NodeId } from '../contracts/ids.ts'
 import type { Runtime } from '../contracts/spec.ts'
 import type { TelemetryLogger } from '../telemetry/logger.ts'
 import type { Telemetry } from '../telemetry/meter.ts'
-import { type AgentConfig, recoveryPolicy } from './config.ts'
+import type { AgentConfig } from './config.ts'
 import { createDockerDriver } from './drivers/docker/driver.ts'
 import type { Driver, DriverEvent } from './drivers/driver.ts'
 import { createProcessDriver } from './drivers/process/driver.ts'
-import { execute } from './execute/execute.ts'
+import { type ExecuteDeps, execute } from './execute/execute.ts'
 import { openInstanceFiles } from './execute/files.ts'
-import { createLedger } from './execute/ledger.ts'
+import { createLedger, type Ledger } from './execute/ledger.ts'
 import { createPorts } from './execute/ports.ts'
 import { answer } from './execute/requests.ts'
 import { nodeIdentity } from './identity.ts'
 import { LIMITS } from './limits.ts'
-import { openLink } from './link/link.ts'
+import { type Link, openLink } from './link/link.ts'
+import type { Entry } from './loop/entry.ts'
 import { registerGauges } from './loop/gauges.ts'
-import { createHealthKeeper, isGated } from './loop/health.ts'
-import { createInstances, type Instances } from './loop/instances.ts'
-import { createReporter } from './loop/reporter.ts'
+import { createHealthKeeper, type HealthKeeper, isGated } from './loop/health.ts'
+import { Instances } from './loop/instances.ts'
+import { createReporter, type Reporter } from './loop/reporter.ts'
 import { createScanner, type Scanner } from './loop/scanner.ts'
-import { createMonitor } from './monitor/monitor.ts'
+import { createMonitor, type Monitor } from './monitor/monitor.ts'
 import { kernelReadings } from './monitor/readings.ts'
 import { lookAt, lookAtAll } from './observe/look.ts'
 import { createProber } from './probes/prober.ts'
 import { admit, allocatable, foldPressure } from './reconcile/admission.ts'
+import { recoveryPolicy } from './reconcile/policy.ts'
 
 export const AGENT_VERSION = '0.1.0'
 
@@ -134,6 +136,21 @@ async function stopAll(clock: Clock, instances: Instances, deadlineMs: number): 
   }
 }
 
+/** What the parts share. `link` is null until the control plane is dialled; the others wire themselves to it late. */
+interface Shared {
+  readonly options: AgentOptions
+  readonly nodeId: NodeId
+  /** One life of this agent: a second live agent with the same node id is told from a reconnect of this one by it. */
+  readonly bootId: string
+  readonly drivers: ReadonlyMap<Runtime, Driver>
+  readonly log: TelemetryLogger
+  readonly cleanup: Cleanup
+  readonly monitor: Monitor
+  readonly ledger: Ledger
+  readonly closing: AbortController
+  link: Link | null
+}
+
 function assemble(
   options: AgentOptions,
   nodeId: NodeId,
@@ -141,39 +158,87 @@ function assemble(
   files: ReturnType<typeof openInstanceFiles>,
   cleanup: Cleanup,
 ) {
-  const { clock, random, config } = options
-  const { meter } = options.telemetry
+  const { clock, random } = options
   const log = options.log.child('agent')
-  const monitor = createMonitor({
-    clock,
-    log,
-    meter,
-    readings: kernelReadings(),
-    paths: [options.stateDir],
-    reservedMemoryBytes: config.reservedMemoryBytes,
-    safetyBufferRatio: config.safetyBufferRatio,
-    cpuOvercommit: config.cpuOvercommit,
-    allocatable,
-    foldPressure: (before, now) => foldPressure(before, now, config.thresholds),
-  })
+  const monitor = makeMonitor(options, log)
   cleanup.add('monitor', () => monitor.close())
   const ledger = createLedger((ask, reservedMemoryBytes) =>
     admit(ask, { reservedMemoryBytes, allocatableMemoryBytes: monitor.capacity().allocatableMemoryBytes, pressure: monitor.pressure() }),
   )
+  const shared: Shared = {
+    options,
+    nodeId,
+    bootId: random.text(20),
+    drivers,
+    log,
+    cleanup,
+    monitor,
+    ledger,
+    closing: new AbortController(),
+    link: null,
+  }
   const ports = createPorts()
   const starts = semaphore(Math.max(4, LIMITS.startsPerCore * monitor.capacity().cores))
-  const executing = { clock, limits: LIMITS, drivers, ledger, ports, starts, nodeId }
-  const usage = () => monitor.usage(ledger.reservedMemoryBytes)
-  const closing = new AbortController()
-  /** One life of this agent: a second live agent with the same node id is told from a reconnect of this one by it. */
-  const bootId = random.text(20)
+  const executing: ExecuteDeps = { clock, limits: LIMITS, drivers, ledger, ports, starts, nodeId }
+  const reporter = createReporter({
+    clock,
+    batchMax: LIMITS.reportBatchMax,
+    observed: (id) => instances.observed(id),
+    ids: () => instances.entries.keys(),
+    send: (items) => shared.link?.sendObserved(items) ?? true,
+  })
+  const instances = makeInstances(shared, executing, files, (entry) => {
+    health.follow(entry)
+    reporter.dirty(entry.record.desired.id)
+  })
+  cleanup.add('instances', () => instances.close())
+  cleanup.add('reporter', () => reporter.close())
+  const health = makeHealth(shared, instances, reporter)
+  registerGauges(options.telemetry.meter, instances.entries, clock, starts)
+  const scanner = makeScanner(shared, instances)
+  cleanup.add('scanner', () => scanner.close())
+  cleanup.add('requests', () => shared.closing.abort(new Error('the agent is closing')))
+  return {
+    instances,
+    ports,
+    scanner,
+    connect: () => connect(shared, instances, scanner, reporter),
+    onDriverEvent: driverEvents(instances, scanner),
+    health: () => healthOf(options, scanner, shared.link),
+  }
+}
 
-  const checking = config.reliability.enabled && config.reliability.healthCheck.enabled
-  const instances = createInstances({
+function makeMonitor({ clock, config, stateDir, telemetry }: AgentOptions, log: TelemetryLogger): Monitor {
+  const { reservedMemoryBytes, safetyBufferRatio, cpuOvercommit, thresholds } = config
+  return createMonitor({
+    clock,
+    log,
+    meter: telemetry.meter,
+    readings: kernelReadings(),
+    paths: [stateDir],
+    reservedMemoryBytes,
+    safetyBufferRatio,
+    cpuOvercommit,
+    allocatable,
+    foldPressure: (before, now) => foldPressure(before, now, thresholds),
+  })
+}
+
+const isChecking = ({ config: { reliability } }: AgentOptions): boolean => reliability.enabled && reliability.healthCheck.enabled
+
+function makeInstances(
+  { options, drivers, log, ledger }: Shared,
+  executing: ExecuteDeps,
+  files: ReturnType<typeof openInstanceFiles>,
+  changed: (entry: Entry) => void,
+): Instances {
+  const { clock, random, config, telemetry } = options
+  const checking = isChecking(options)
+  return new Instances({
     clock,
     random,
     log,
-    meter,
+    meter: telemetry.meter,
     limits: LIMITS,
     look: async (id, runtime, signal) => {
       const driver = drivers.get(runtime)
@@ -184,35 +249,28 @@ function assemble(
     execute: (record, action, signal) => execute(executing, record, action, signal),
     journal: (id, line) => files.append(id, line),
     removeFiles: (id) => files.remove(id),
-    policyFor: (record) => recoveryPolicy(config, record.desired.spec, record.desired.recoveryMode),
+    policyFor: ({ desired }) => recoveryPolicy(config.reliability, desired.spec, desired.recoveryMode),
     gated: (record) => checking && isGated(record.desired.spec),
-    changed: (entry) => {
-      health.follow(entry)
-      reporter.dirty(entry.record.desired.id)
-    },
+    changed,
     adoptReservation: (record) => ledger.adopt(record.desired.id, record.desired.spec),
     releaseReservation: (id) => {
       ledger.release(id)
-      ports.release(id)
+      executing.ports.release(id)
     },
   })
-  cleanup.add('instances', () => instances.close())
+}
 
-  const reporter = createReporter({
-    clock,
-    batchMax: LIMITS.reportBatchMax,
-    observed: (id) => instances.observed(id),
-    ids: () => instances.entries.keys(),
-    send: (items) => link?.sendObserved(items) ?? true,
-  })
-  cleanup.add('reporter', () => reporter.close())
-
+function makeHealth({ options, drivers, log, cleanup }: Shared, instances: Instances, reporter: Reporter): HealthKeeper {
+  const { clock, random } = options
+  const config = options.config.reliability.healthCheck
+  const prober = createProber({ clock, random, log, config, drivers, onResult: (measured) => health.measured(measured) })
+  cleanup.add('prober', () => prober.close())
   const health = createHealthKeeper({
     clock,
     log,
-    meter,
-    enabled: checking,
-    config: config.reliability.healthCheck,
+    meter: options.telemetry.meter,
+    enabled: isChecking(options),
+    config,
     entry: (id) => instances.entries.get(id),
     watch: (subject) => prober.set(subject),
     unwatch: (id) => prober.drop(id),
@@ -220,21 +278,16 @@ function assemble(
     nudge: (id) => instances.nudge(id),
     lookAgain: (id) => instances.lookAgain(id),
   })
-  const prober = createProber({
-    clock,
-    random,
-    log,
-    config: config.reliability.healthCheck,
-    drivers,
-    onResult: (measured) => health.measured(measured),
-  })
-  cleanup.add('prober', () => prober.close())
-  registerGauges(meter, instances.entries, clock, starts)
+  return health
+}
 
-  const scanner = createScanner({
+function makeScanner(shared: Shared, instances: Instances): Scanner {
+  const { drivers, log, closing, options } = shared
+  const { clock, config, telemetry } = options
+  const scanner: Scanner = createScanner({
     clock,
     log,
-    meter,
+    meter: telemetry.meter,
     instances,
     runtimes: [...drivers.keys()],
     detectionIntervalMs: config.reliability.recovery.detectionIntervalMs,
@@ -244,84 +297,68 @@ function assemble(
       return driver ? lookAtAll(clock, driver, LIMITS.listDeadlineMs, closing.signal) : err(failure('runtime_unavailable', runtime))
     },
     status: async (runtime) => statusOf(clock, drivers.get(runtime), runtime, closing.signal),
-    statusChanged: () => link?.sendFacts(facts()),
+    statusChanged: () => shared.link?.sendFacts(nodeFacts(shared, scanner)),
   })
-  cleanup.add('scanner', () => scanner.close())
-  cleanup.add('requests', () => closing.abort(new Error('the agent is closing')))
+  return scanner
+}
 
-  const facts = (): NodeFacts => {
-    const capacity = monitor.capacity()
-    return {
-      hostname: hostname(),
-      os: `${process.platform} ${process.arch}`,
-      ...capacity,
-      labels: { ...options.nodeLabels },
-      runtimes: [...scanner.statuses()],
-      agentVersion: AGENT_VERSION,
-    }
-  }
+const nodeFacts = ({ monitor, options }: Shared, scanner: Scanner): NodeFacts => ({
+  hostname: hostname(),
+  os: `${process.platform} ${process.arch}`,
+  ...monitor.capacity(),
+  labels: { ...options.nodeLabels },
+  runtimes: [...scanner.statuses()],
+  agentVersion: AGENT_VERSION,
+})
 
-  let link: ReturnType<typeof openLink> | null = null
-  const connect = () => {
-    if (options.controlUrl === null) return
-    link = openLink({
-      controlUrl: options.controlUrl,
-      token: options.token,
-      clock,
-      random,
-      log: options.log.child('link'),
-      hello: () => ({
-        nodeId,
-        bootId,
-        facts: facts(),
-        usage: usage(),
-        instances: [...instances.entries.values()].map(({ record }) => ({ id: record.desired.id, generation: record.desired.generation })),
-      }),
-      usage,
-      onWelcome: (items, seen) => {
-        for (const { id, seq } of seen) instances.acked(id, seq)
-        const known = new Set(items.map((item) => item.id))
-        for (const [id, entry] of instances.entries)
-          if (!known.has(id) && entry.record.phase.kind !== 'deleted')
-            log.warn('instance unknown to the control plane', { instance_id: id })
-        instances.setDesired(items)
-      },
-      onDesired: (items) => instances.setDesired(items),
-      onAck: (items) => {
-        for (const { id, seq } of items) instances.acked(id, seq)
-      },
-      onRequest: (request, reply, signal) =>
-        answer(
-          { clock, limits: LIMITS, drivers, record: (id) => instances.entries.get(id)?.record },
-          request,
-          (chunk) => void reply.chunk(chunk),
-          signal,
-        ),
-      onConnected: (connected) => {
-        if (connected) reporter.resendAll()
-      },
-    })
-    const opened = link
-    cleanup.add('link', () => opened.close())
-  }
-
-  return {
-    instances,
-    ports,
-    scanner,
-    connect,
-    onDriverEvent: driverEvents(instances, scanner),
-    health: (): ReturnType<Agent['health']> => {
-      const runtimes = scanner.statuses()
-      const connected = link?.connected() ?? false
-      const usable = runtimes.some((status) => status.usable)
-      return {
-        status: usable && (connected || options.controlUrl === null) ? 'healthy' : 'degraded',
-        detail: !usable ? 'no runtime is usable' : connected ? 'connected' : 'not connected to the control plane; workloads keep running',
-        runtimes,
-        connected,
-      }
+/** Dials the control plane in the background; does nothing for an agent that works alone. */
+function connect(shared: Shared, instances: Instances, scanner: Scanner, reporter: Reporter): void {
+  const { options, nodeId, bootId, drivers, log, monitor, ledger } = shared
+  const { clock, random, controlUrl, token } = options
+  if (controlUrl === null) return
+  const usage = () => monitor.usage(ledger.reservedMemoryBytes)
+  const requests = { clock, limits: LIMITS, drivers, record: (id: InstanceId) => instances.entries.get(id)?.record }
+  const link = openLink({
+    controlUrl,
+    token,
+    clock,
+    random,
+    log: options.log.child('link'),
+    hello: () => {
+      const known = [...instances.entries.values()].map(({ record }) => ({ id: record.desired.id, generation: record.desired.generation }))
+      return { nodeId, bootId, facts: nodeFacts(shared, scanner), usage: usage(), instances: known }
     },
+    usage,
+    onWelcome: (items, seen) => {
+      for (const { id, seq } of seen) instances.acked(id, seq)
+      const known = new Set(items.map((item) => item.id))
+      for (const [id, { record }] of instances.entries)
+        if (!known.has(id) && record.phase.kind !== 'deleted') log.warn('instance unknown to the control plane', { instance_id: id })
+      instances.setDesired(items)
+    },
+    onDesired: (items) => instances.setDesired(items),
+    onAck: (items) => {
+      for (const { id, seq } of items) instances.acked(id, seq)
+    },
+    onRequest: (request, reply, signal) => answer(requests, request, (chunk) => void reply.chunk(chunk), signal),
+    onConnected: (connected) => {
+      if (connected) reporter.resendAll()
+    },
+  })
+  shared.link = link
+  shared.cleanup.add('link', () => link.close())
+}
+
+function healthOf({ controlUrl }: AgentOptions, scanner: Scanner, link: Link | null): ReturnType<Agent['health']> {
+  const runtimes = scanner.statuses()
+  const connected = link?.connected() ?? false
+  const usable = runtimes.some((status) => status.usable)
+  const alone = connected ? 'connected' : 'not connected to the control plane; workloads keep running'
+  return {
+    status: usable && (connected || controlUrl === null) ? 'healthy' : 'degraded',
+    detail: usable ? alone : 'no runtime is usable',
+    runtimes,
+    connected,
   }
 }
 
@@ -338,7 +375,7 @@ async function statusOf(clock: Clock, driver: Driver | undefined, runtime: Runti
 
 function driverEvents(instances: Instances, scanner: Scanner) {
   return (runtime: Runtime, event: DriverEvent) => {
-    if (event.kind !== 'instance') scanner.reachable(runtime, event.reachable)
+    if (event.kind !== 'instance') scanner.reachable(runtime)
     else if (event.ended) instances.ended(event.id, event.ended)
     else instances.lookAgain(event.id)
   }

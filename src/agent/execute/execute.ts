@@ -7,15 +7,23 @@ import { type ErrorCode, type Failure, failure } from '../../contracts/errors.ts
 import type { Exit } from '../../contracts/phase.ts'
 import type { Runtime } from '../../contracts/spec.ts'
 import type { Driver, Seen, Target, Wanted } from '../drivers/driver.ts'
-import type { LIMITS } from '../limits.ts'
 import type { Action, ObjectRef } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
 import type { Ledger } from './ledger.ts'
 import type { Ports } from './ports.ts'
 
+export interface ExecuteLimits {
+  readonly prepareDeadlineMs: number
+  readonly startDeadlineMs: number
+  readonly stopGraceMsMax: number
+  readonly stopMarginMs: number
+  readonly removeDeadlineMs: number
+  readonly pauseDeadlineMs: number
+}
+
 export interface ExecuteDeps {
   readonly clock: Clock
-  readonly limits: typeof LIMITS
+  readonly limits: ExecuteLimits
   readonly drivers: ReadonlyMap<Runtime, Driver>
   readonly ledger: Ledger
   readonly ports: Ports

@@ -6,7 +6,6 @@ import { type Failure, failure } from '../../contracts/errors.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { Runtime } from '../../contracts/spec.ts'
 import type { Driver, LogChunk } from '../drivers/driver.ts'
-import type { LIMITS } from '../limits.ts'
 import type { InstanceRecord } from '../model/record.ts'
 import { guard } from './execute.ts'
 
@@ -21,7 +20,7 @@ const NOTHING: Answer = { error: null, exitCode: null, stats: null, lostBytes: n
 
 export interface RequestDeps {
   readonly clock: Clock
-  readonly limits: typeof LIMITS
+  readonly limits: { readonly statsDeadlineMs: number }
   readonly drivers: ReadonlyMap<Runtime, Driver>
   record(id: InstanceId): InstanceRecord | undefined
 }

@@ -14,7 +14,7 @@ import { createLedger } from '../execute/ledger.ts'
 import { LIMITS } from '../limits.ts'
 import type { JournalLine } from '../model/record.ts'
 import { lookAt, lookAtAll } from '../observe/look.ts'
-import { createInstances, type Instances } from './instances.ts'
+import { Instances } from './instances.ts'
 import { createScanner } from './scanner.ts'
 
 const ID = InstanceId.parse('inst_00000000000000000001')
@@ -74,7 +74,7 @@ function agent(
     file.lines.push(line)
     return OK
   }
-  const instances = createInstances({
+  const instances = new Instances({
     clock,
     random: seededRandom(1),
     log: { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') },

@@ -34,70 +34,35 @@ export interface Scanner {
   scan(runtime: Runtime): Promise<void>
   start(): Promise<void>
   statuses(): readonly RuntimeStatus[]
-  reachable(runtime: Runtime, reachable: boolean): void
+  /** It went away or came back. */
+  reachable(runtime: Runtime): void
   close(): void
 }
 
 export function createScanner(deps: ScannerDeps): Scanner {
-  const { instances } = deps
   const statuses = new Map<Runtime, RuntimeStatus>()
   const scanning = new Map<Runtime, Promise<void>>()
-  const strangers = new Set<InstanceId>()
-  const cancels = new Set<() => void>()
-  let closed = false
-
-  const every = (intervalMs: number, run: () => Promise<void>) => {
-    let cancel = () => {}
-    const arm = () => {
-      cancels.delete(cancel)
-      if (closed) return
-      cancel = deps.clock.after(intervalMs, () => void run().finally(arm))
-      cancels.add(cancel)
-    }
-    arm()
-  }
-
-  async function scanOnce(runtime: Runtime): Promise<void> {
-    const startedMs = deps.clock.elapsedMs()
-    const epochs = new Map([...instances.entries].map(([id, entry]) => [id, entry.epoch]))
-    const listed = await deps.list(runtime)
-    for (const [id, entry] of instances.entries) {
-      const epoch = epochs.get(id)
-      if (entry.record.desired.spec.runtime !== runtime || epoch === undefined) continue
-      if (!listed.ok) instances.setSight(id, { kind: 'unknown', failure: listed.error }, epoch)
-      else {
-        const objects = listed.value.byId.get(id)
-        // Absence counts only in a complete listing; otherwise ask for this one by itself.
-        if (objects || listed.value.complete) instances.setSight(id, { kind: 'known', objects: objects ?? [] }, epoch)
-        else instances.lookAgain(id)
-      }
-    }
-    if (listed.ok) reportStrangers(listed.value.byId.keys())
-    deps.meter.observe('reconcile_duration_seconds', (deps.clock.elapsedMs() - startedMs) / 1000)
-  }
-
-  /** Objects with our mark that no instance owns are left alone here and named once. */
-  function reportStrangers(ids: Iterable<InstanceId>): void {
-    for (const id of ids) {
-      if (instances.entries.has(id) || strangers.has(id)) continue
-      strangers.add(id)
-      deps.log.warn('stray runtime object', { instance_id: id })
-    }
-  }
+  const repeats = createRepeats(deps.clock)
+  const nameStrangers = strangerTeller(deps)
 
   const scan = (runtime: Runtime): Promise<void> => {
     const running = scanning.get(runtime)
     if (running !== undefined) return running
-    const started = scanOnce(runtime).finally(() => scanning.delete(runtime))
+    const started = scanOnce(deps, runtime, nameStrangers).finally(() => scanning.delete(runtime))
     scanning.set(runtime, started)
     return started
   }
-
-  async function refresh(): Promise<void> {
+  const refresh = async (): Promise<void> => {
     const before = JSON.stringify([...statuses.values()])
-    for (const status of await Promise.all(deps.runtimes.map((runtime) => deps.status(runtime)))) statuses.set(status.runtime, status)
+    for (const status of await Promise.all(deps.runtimes.map((runtime) => deps.status(runtime)))) {
+      const was = statuses.get(status.runtime)
+      if (was?.usable && !status.usable) deps.log.warn('runtime unreachable', { runtime: status.runtime, detail: status.detail })
+      if (was && !was.usable && status.usable) deps.log.info('runtime reachable', { runtime: status.runtime })
+      statuses.set(status.runtime, status)
+    }
     if (JSON.stringify([...statuses.values()]) !== before) deps.statusChanged()
   }
+  const scanAll = async () => void (await Promise.all(deps.runtimes.map(scan)))
 
   return {
     scan,
@@ -105,17 +70,69 @@ export function createScanner(deps: ScannerDeps): Scanner {
       deps.meter.gauge('runtime_healthy', () =>
         [...statuses.values()].map((status) => ({ labels: { runtime: status.runtime }, value: status.usable ? 1 : 0 })),
       )
-      await Promise.all([refresh(), ...deps.runtimes.map(scan)])
-      every(deps.detectionIntervalMs, async () => void (await Promise.all(deps.runtimes.map(scan))))
-      every(deps.statusIntervalMs, refresh)
+      await Promise.all([refresh(), scanAll()])
+      repeats.every(deps.detectionIntervalMs, scanAll)
+      repeats.every(deps.statusIntervalMs, refresh)
     },
     statuses: () => [...statuses.values()],
-    reachable(runtime, reachable) {
-      // Back: it may have done anything meanwhile without telling. Away: what we saw last is not to be trusted for absence.
-      if (!reachable) deps.log.warn('runtime unreachable', { runtime })
+    reachable(runtime) {
+      // Back: it may have done anything meanwhile without telling. Away: what was seen last is not to be trusted for absence.
       void refresh()
       void scan(runtime)
     },
+    close: () => repeats.close(),
+  }
+}
+
+async function scanOnce(deps: ScannerDeps, runtime: Runtime, nameStrangers: (ids: Iterable<InstanceId>) => void): Promise<void> {
+  const { instances } = deps
+  const startedMs = deps.clock.elapsedMs()
+  const epochs = new Map([...instances.entries].map(([id, entry]) => [id, entry.epoch]))
+  const listed = await deps.list(runtime)
+  for (const [id, entry] of instances.entries) {
+    const epoch = epochs.get(id)
+    if (entry.record.desired.spec.runtime !== runtime || epoch === undefined) continue
+    if (!listed.ok) instances.setSight(id, { kind: 'unknown', failure: listed.error }, epoch)
+    else {
+      const objects = listed.value.byId.get(id)
+      // Absence counts only in a complete listing; otherwise ask for this one by itself.
+      if (objects || listed.value.complete) instances.setSight(id, { kind: 'known', objects: objects ?? [] }, epoch)
+      else instances.lookAgain(id)
+    }
+  }
+  if (listed.ok) nameStrangers(listed.value.byId.keys())
+  deps.meter.observe('reconcile_duration_seconds', (deps.clock.elapsedMs() - startedMs) / 1000)
+}
+
+/** Objects with our mark that no instance owns are left alone here and named once. */
+function strangerTeller({ instances, log }: ScannerDeps): (ids: Iterable<InstanceId>) => void {
+  const named = new Set<InstanceId>()
+  return (ids) => {
+    for (const id of ids) {
+      if (instances.entries.has(id) || named.has(id)) continue
+      named.add(id)
+      log.warn('stray runtime object', { instance_id: id })
+    }
+  }
+}
+
+/** Work that is done again and again, each time its interval after it ended. */
+function createRepeats(clock: Clock) {
+  const cancels = new Set<() => void>()
+  let closed = false
+  const every = (intervalMs: number, run: () => Promise<void>) => {
+    const arm = () => {
+      if (closed) return
+      const cancel = clock.after(intervalMs, () => {
+        cancels.delete(cancel)
+        void run().finally(arm)
+      })
+      cancels.add(cancel)
+    }
+    arm()
+  }
+  return {
+    every,
     close() {
       closed = true
       for (const cancel of cancels) cancel()

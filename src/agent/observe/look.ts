@@ -13,6 +13,12 @@ export type Sight =
 
 export const NOT_LOOKED: Sight = { kind: 'unknown', failure: null }
 
+/** The sight with this object in place of what was known of its incarnation. */
+export function withObject(sight: Sight, seen: Seen): Sight {
+  const others = sight.kind === 'known' ? sight.objects.filter((object) => object.incarnation !== seen.incarnation) : []
+  return { kind: 'known', objects: [...others, seen] }
+}
+
 export async function lookAt(clock: Clock, driver: Driver, id: InstanceId, deadlineMs: number, signal: AbortSignal): Promise<Sight> {
   const result = await bounded(clock, deadlineMs, signal, (inner) => driver.inspect(id, inner))
   return result.ok ? { kind: 'known', objects: result.value } : { kind: 'unknown', failure: result.error }

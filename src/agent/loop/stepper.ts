@@ -1,0 +1,228 @@
+// One instance's turn: plan, journal, act, and again until it is quiet. Called for one instance at a time by the keyed queue.
+// A record is journalled before its step has any effect and before anybody hears of it.
+import type { Clock, Random } from '../../base/clock.ts'
+import type { Logger } from '../../base/log.ts'
+import type { Result } from '../../base/result.ts'
+import type { Transition } from '../../contracts/agent-protocol.ts'
+import type { Failure } from '../../contracts/errors.ts'
+import type { InstanceId } from '../../contracts/ids.ts'
+import type { Meter } from '../../contracts/metrics.ts'
+import type { Runtime } from '../../contracts/spec.ts'
+import type { Done } from '../execute/execute.ts'
+import type { Action, Facts, Note, RecoveryPolicy, Step } from '../model/plan.ts'
+import type { InstanceRecord, JournalLine } from '../model/record.ts'
+import { type Sight, withObject } from '../observe/look.ts'
+import { plan } from '../reconcile/plan.ts'
+import { type Entry, factsFor, holdsReservation } from './entry.ts'
+import { narrate } from './narrate.ts'
+
+export interface StepperLimits {
+  readonly stepsPerRunMax: number
+  readonly diskRetryMs: number
+  readonly outboxMax: number
+}
+
+export interface StepperDeps {
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+  readonly meter: Meter
+  readonly limits: StepperLimits
+  look(id: InstanceId, runtime: Runtime, signal: AbortSignal): Promise<Sight>
+  execute(record: InstanceRecord, action: Action, signal: AbortSignal): Promise<Result<Done, Failure>>
+  /** Appends to the instance's journal, creating its directory when needed. */
+  journal(id: InstanceId, line: JournalLine): Promise<Result<void, Failure>>
+  /** Removes the directory of a deleted instance. */
+  removeFiles(id: InstanceId): Promise<Result<void, Failure>>
+  policyFor(record: InstanceRecord): RecoveryPolicy
+  /** Its checks must pass before a start counts as verified. */
+  gated(record: InstanceRecord): boolean
+  /** Told after each journalled change and each change of health; must not throw. */
+  changed(entry: Entry): void
+  releaseReservation(id: InstanceId): void
+}
+
+/** Steps taken but not yet on disk. */
+interface Draft {
+  readonly record: InstanceRecord
+  readonly transitions: readonly Transition[]
+  readonly notes: readonly { readonly note: Note; readonly record: InstanceRecord }[]
+}
+
+const draftOf = (entry: Entry): Draft => ({ record: entry.record, transitions: [], notes: [] })
+
+const newer = (entry: Entry): boolean => entry.wish !== null && entry.wish.generation > entry.record.desired.generation
+
+export class Stepper {
+  readonly #deps: StepperDeps
+  readonly #closing: AbortController
+  readonly #nudge: (id: InstanceId) => void
+  readonly #forget: (id: InstanceId) => void
+  #shuttingDown = false
+
+  constructor(deps: StepperDeps, closing: AbortController, nudge: (id: InstanceId) => void, forget: (id: InstanceId) => void) {
+    this.#deps = deps
+    this.#closing = closing
+    this.#nudge = nudge
+    this.#forget = forget
+  }
+
+  /** From now on everything is wished stopped. */
+  shutDown(): void {
+    this.#shuttingDown = true
+  }
+
+  wake(entry: Entry, atMs: number | null): void {
+    entry.cancelWake()
+    entry.cancelWake =
+      atMs === null
+        ? () => {}
+        : this.#deps.clock.after(Math.max(1, atMs - this.#deps.clock.wallMs()), () => this.#nudge(entry.record.desired.id))
+  }
+
+  /** Until it is quiet; an effect is waited for, and other instances get their turn meanwhile. */
+  async run(entry: Entry): Promise<void> {
+    const { id } = entry.record.desired
+    let draft = draftOf(entry)
+    for (let steps = 0; steps < this.#deps.limits.stepsPerRunMax; steps += 1) {
+      if (this.#closing.signal.aborted) return
+      if (entry.record.phase.kind === 'deleted' && entry.deletionStored) return this.#finish(entry)
+      draft = this.#mergeWish(entry, draft)
+      if (entry.look) {
+        entry.look = false
+        entry.epoch += 1
+        entry.sight = await this.#deps.look(id, entry.record.desired.spec.runtime, this.#closing.signal)
+      }
+      const next = plan(draft.record, this.#facts(entry, draft.record))
+      entry.outcome = null
+      const moved = next.record.phase !== draft.record.phase
+      draft = this.#advance(draft, next)
+      // A step that says when to be asked again has said its last word until then.
+      const waits = next.wakeAtMs !== null && next.wakeAtMs > this.#deps.clock.wallMs()
+      const quiet = (!moved || waits) && !entry.look && !newer(entry)
+      if (!next.action && !quiet) continue
+      // Moves without an effect between them are one journal line: a restart costs two writes before its start, not four.
+      if (!(await this.#commit(entry, draft))) return this.wake(entry, this.#deps.clock.wallMs() + this.#deps.limits.diskRetryMs)
+      if (!next.action) return this.wake(entry, next.wakeAtMs)
+      await this.#act(entry, next.action)
+      draft = draftOf(entry)
+    }
+    await this.#commit(entry, draft)
+    this.#nudge(id)
+  }
+
+  /** The newest wish joins the draft; it becomes the entry's own only when journalled. */
+  #mergeWish(entry: Entry, draft: Draft): Draft {
+    const { wish } = entry
+    if (!wish || wish.generation <= draft.record.desired.generation) return draft
+    return { ...draft, record: { ...draft.record, desired: wish } }
+  }
+
+  #advance(draft: Draft, next: Step): Draft {
+    const notes = [...draft.notes, ...next.notes.map((note) => ({ note, record: next.record }))]
+    const before = draft.record
+    if (next.record.phase === before.phase) return { ...draft, record: next.record, notes }
+    const record: InstanceRecord = { ...next.record, seq: before.seq + 1 }
+    const exit = 'exit' in record.phase ? record.phase.exit : record.lastExit
+    const transition: Transition = {
+      seq: record.seq,
+      atMs: this.#deps.clock.wallMs(),
+      from: before.phase.kind,
+      to: record.phase,
+      incarnation: record.incarnation,
+      exit,
+    }
+    this.#deps.log.debug('state changed', {
+      instance_id: record.desired.id,
+      from: before.phase.kind,
+      to: record.phase.kind,
+      reason: record.phase.reason,
+      because: next.because,
+    })
+    return { record, transitions: [...draft.transitions, transition], notes }
+  }
+
+  #facts(entry: Entry, record: InstanceRecord): Facts {
+    const { clock, random } = this.#deps
+    return factsFor(entry, {
+      nowMs: clock.wallMs(),
+      gated: this.#deps.gated(record),
+      policy: this.#deps.policyFor(record),
+      fraction: random.fraction(),
+      freshNonce: random.text(20),
+      shutdown: this.#shuttingDown,
+    })
+  }
+
+  /** False when the disk refused: then nothing of the draft has happened. */
+  async #commit(entry: Entry, draft: Draft): Promise<boolean> {
+    const { record, transitions } = draft
+    if (record === entry.record) return true
+    const written = await this.#deps.journal(record.desired.id, { record, transitions: [...transitions] })
+    if (!written.ok) {
+      if (entry.trouble?.code !== written.error.code)
+        this.#deps.log.error('instance journal refused', {
+          instance_id: record.desired.id,
+          error_code: written.error.code,
+          error: written.error.detail,
+        })
+      entry.trouble = written.error
+      this.#deps.changed(entry)
+      return false
+    }
+    entry.trouble = null
+    entry.record = record
+    entry.outbox = [...entry.outbox, ...transitions].slice(-this.#deps.limits.outboxMax)
+    const detectionMs = entry.eventAtMs === null ? null : this.#deps.clock.elapsedMs() - entry.eventAtMs
+    entry.eventAtMs = null
+    const voice = {
+      log: this.#deps.log,
+      meter: this.#deps.meter,
+      maxRetries: this.#deps.policyFor(record).maxRetries,
+      nowMs: this.#deps.clock.wallMs(),
+      detectionMs,
+    }
+    for (const { note, record: at } of draft.notes) narrate(note, at, voice)
+    if (!holdsReservation(record) && record.phase.kind !== 'preparing') this.#deps.releaseReservation(record.desired.id)
+    this.#deps.changed(entry)
+    return true
+  }
+
+  async #act(entry: Entry, action: Action): Promise<void> {
+    const controller = new AbortController()
+    entry.epoch += 1
+    entry.abort = controller
+    entry.actionUnderWay = action.kind === 'prepare' || action.kind === 'start' ? action.kind : 'other'
+    try {
+      const result = await this.#deps.execute(entry.record, action, AbortSignal.any([controller.signal, this.#closing.signal]))
+      if (result.ok) {
+        entry.outcome = { action: action.kind, ok: true, ...(result.value.hostPorts && { hostPorts: result.value.hostPorts }) }
+        const { seen } = result.value
+        if (seen) entry.sight = withObject(entry.sight, seen)
+        else if (action.kind !== 'prepare') entry.look = true
+      } else {
+        entry.outcome = { action: action.kind, ok: false, failure: result.error }
+        entry.look = action.kind !== 'prepare'
+      }
+    } finally {
+      entry.epoch += 1
+      entry.abort = null
+      entry.actionUnderWay = null
+    }
+  }
+
+  async #finish(entry: Entry): Promise<void> {
+    const { id } = entry.record.desired
+    const removed = await this.#deps.removeFiles(id)
+    if (!removed.ok) {
+      this.#deps.log.error('instance directory not removed', {
+        instance_id: id,
+        error_code: removed.error.code,
+        error: removed.error.detail,
+      })
+      return this.wake(entry, this.#deps.clock.wallMs() + this.#deps.limits.diskRetryMs)
+    }
+    entry.cancelWake()
+    this.#forget(id)
+  }
+}
