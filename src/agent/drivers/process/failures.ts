@@ -12,9 +12,15 @@ export function fileFailure(error: unknown, what: string): Failure {
   return writeFailure(errnoOf(error) ?? 'unknown error', what, error)
 }
 
-export function writeFailure(errno: string, what: string, cause?: unknown): Failure {
+function writeFailure(errno: string, what: string, cause?: unknown): Failure {
   const full = errno === 'ENOSPC' || errno === 'EDQUOT'
   return failure(full ? 'disk_full' : 'file_error', `${what}: ${errno}.`, { errno, path: what }, cause)
+}
+
+/** A keeper ended before the start, with this errno: the machine is short of processes, or its folder cannot be written. */
+export function keeperFailure(errno: string, dir: string): Failure {
+  if (PASSING.has(errno)) return failure('start_failed', `Its keeper could not be made: ${errno}.`, { errno })
+  return writeFailure(errno, dir)
 }
 
 export const errnoName = (errno: number): string => (errno > 0 ? getSystemErrorName(-errno) : 'unknown error')

@@ -2,7 +2,7 @@
 // killed; keepers that it made live on without it. What it tells us is only a hint that saves waiting: the truth is in the files.
 import type { ChildProcess } from 'node:child_process'
 import { type Failure, failure } from '../../../contracts/errors.ts'
-import { errnoName, spawnFailure, writeFailure } from './failures.ts'
+import { errnoName, keeperFailure, spawnFailure } from './failures.ts'
 import { spawnForge } from './keeper.ts'
 
 /** How a keeper ended, or (`lost`) that nobody will tell because the forge itself was killed; it may live or may never have been made. */
@@ -40,7 +40,7 @@ export function openForge(perl: string, arch: string, dir: string): Forge {
     const how = signal
       ? failure('start_failed', `Its keeper was killed (signal ${signal}).`, { signal })
       : code
-        ? writeFailure(errnoName(code), entry.dir)
+        ? keeperFailure(errnoName(code), entry.dir)
         : failure('start_failed', 'Its keeper ended without a word.')
     entry.onEnd({ lost: false, failure: how })
   }

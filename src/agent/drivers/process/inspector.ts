@@ -8,7 +8,7 @@
 import { join } from 'node:path'
 import type { Exit } from '../../../contracts/phase.ts'
 import type { Seen } from '../driver.ts'
-import { frozenState } from './cgroups.ts'
+import { frozenState, oomKills } from './cgroups.ts'
 import { signalName } from './failures.ts'
 import { isAlive, readBootId, readStat, readVariable } from './proc.ts'
 import { ExitRecord, type Keeper, namesIn, type Run, readKeeper, readRecord, readText, Started, Want } from './records.ts'
@@ -121,6 +121,7 @@ export class Inspector {
       known.verified = nonce.kind === 'value' && matches
       if (nonce.kind === 'unknown') notes.push('its environment cannot be read: known by pid and start time only')
     }
+    if (oomKills(want.groups) > 0) notes.push('memory limit exceeded: the kernel has killed a part of it')
     const frozen = frozenState(want.groups)
     const paused = stat.state === 'T' || (frozen !== null && frozen !== 'no')
     return { kind: 'live', want, started, paused, attended, matches, notes }

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import type { Started } from './records.ts'
 import type { Identity } from './users.ts'
 
-export const KEEPER_PATH = fileURLToPath(new URL('./keeper.pl', import.meta.url))
+const KEEPER_PATH = fileURLToPath(new URL('./keeper.pl', import.meta.url))
 export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 const PERL_PATHS = ['/usr/bin/perl', '/bin/perl', '/usr/local/bin/perl']

@@ -71,9 +71,10 @@ describeNeeds(['perl', 'cgroup'], 'process driver with control groups', () => {
 
   test('a killed child whose parent goes on is no end; a later end for another reason is not blamed on memory', async () => {
     const { bench, script } = await setUp()
-    const want = script(`${HOG}; echo survived; sleep 0.3; exit 4`)
+    const want = script(`${HOG}; echo survived; sleep 1; exit 4`)
     await bench.start(want)
     await until('the parent goes on', async () => (await bench.output(want)).includes('survived'))
+    assert.match((await bench.seen(want))?.notes.join() ?? '', /memory limit exceeded/)
     assert.deepEqual([(await bench.dead(want)).exit?.code, (await bench.dead(want)).exit?.oom], [4, false])
   })
 

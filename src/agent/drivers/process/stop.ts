@@ -85,7 +85,7 @@ export async function sweep(context: Context, want: Want, signal: AbortSignal): 
 }
 
 /** To the whole process group. What is paused is woken afterwards, so that the signal is the first thing it meets. */
-export function signalTree(sight: Live, signal: NodeJS.Signals): void {
+function signalTree(sight: Live, signal: NodeJS.Signals): void {
   sendSignal(-sight.started.pid, signal)
   if (!sight.paused) return
   setFrozen(sight.want.groups, false)
