@@ -12,7 +12,7 @@ import { publish } from './support/machine.ts'
 import { startPlatform } from './support/platform.ts'
 import { median, summarise } from './support/stats.ts'
 
-const SOCKET = process.env['HOLDFAST_DOCKER_SOCKET'] ?? '/var/run/docker.sock'
+const SOCKET = process.env.HOLDFAST_DOCKER_SOCKET ?? '/var/run/docker.sock'
 const image = process.argv[2]
 const RUNS = Number(process.argv[3] ?? 15)
 const UPTIME_MS = 11_000

@@ -2,8 +2,3 @@
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new Error(`bug in holdfast: ${message}`)
 }
-
-/** The end of an exhaustive switch. */
-export function unreachable(value: never): never {
-  throw new Error(`bug in holdfast: unexpected ${JSON.stringify(value)}`)
-}

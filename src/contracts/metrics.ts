@@ -1,6 +1,5 @@
 // Names of all instruments, without the namespace. interface.md fixes them; ops files and tests read them from here.
 // Never an instance id, org id or free text in a label.
-export const METRICS_NAMESPACE_DEFAULT = 'holdfast'
 
 interface MetricRow {
   readonly kind: 'counter' | 'gauge' | 'histogram'

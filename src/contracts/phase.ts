@@ -86,9 +86,6 @@ export type Phase = z.infer<typeof Phase>
 export type PhaseKind = Phase['kind']
 export const PHASE_KINDS = Phase.options.map((option) => option.shape.kind.value) as readonly PhaseKind[]
 
-/** States from which nothing moves without a new wish of the user or the healer. */
-export const RESTING: ReadonlySet<PhaseKind> = new Set(['stopped', 'quarantined', 'failed', 'completed', 'lost', 'deleted'])
-
 export const HealthWord = z.enum(['unknown', 'starting', 'healthy', 'unhealthy'])
 export type HealthWord = z.infer<typeof HealthWord>
 

@@ -7,7 +7,6 @@ export const MEMORY_BYTES_MAX = 16 * 2 ** 40
 export const MEMORY_BYTES_DEFAULT = 256 * 2 ** 20
 export const CPU_MIN = 0.001
 export const CPU_MAX = 64
-export const CPU_DEFAULT = 1
 
 const MEMORY_HINT = 'must be a whole number with Mi or Gi, such as 512Mi or 2Gi'
 

@@ -11,8 +11,6 @@ export type Sight =
   | { readonly kind: 'unknown'; readonly failure: Failure | null }
   | { readonly kind: 'known'; readonly objects: readonly Seen[] }
 
-export const NOT_LOOKED: Sight = { kind: 'unknown', failure: null }
-
 /** The sight with this object in place of what was known of its incarnation. */
 export function withObject(sight: Sight, seen: Seen): Sight {
   const others = sight.kind === 'known' ? sight.objects.filter((object) => object.incarnation !== seen.incarnation) : []
