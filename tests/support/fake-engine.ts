@@ -3,6 +3,7 @@ import { renameSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
 import { onTestFinished } from 'vitest'
 import { tmpDir } from './tmp.ts'
 
@@ -14,6 +15,8 @@ export interface FakeEngine {
   readonly requests: readonly string[]
   /** From now on these routes answer so; the key is `METHOD /path`, a trailing `*` matches the rest. The newest match counts. */
   on(route: string, handler: Handler): void
+  /** Takes over the connection of an upgrade (exec); without it upgrades are refused. */
+  onUpgrade(handler: (socket: Duplex) => void): void
   /** Connections are accepted and nothing is ever answered, as by a stopped process. */
   hang(on: boolean): void
   /** Ends the daemon: connections reset, socket file gone or left behind. */
@@ -34,6 +37,7 @@ export async function fakeEngine(apiVersion = '1.41'): Promise<FakeEngine> {
   const requests: string[] = []
   const sockets = new Set<Socket>()
   let hanging = false
+  let upgrade: ((socket: Duplex) => void) | undefined
   let server: Server
 
   const answer = (request: IncomingMessage, response: ServerResponse, body: string) => {
@@ -52,6 +56,14 @@ export async function fakeEngine(apiVersion = '1.41'): Promise<FakeEngine> {
         body += chunk.toString('latin1')
       })
       request.on('end', () => answer(request, response, body))
+    })
+    server.on('upgrade', (request, socket) => {
+      requests.push(`UPGRADE ${request.url?.replace(/^\/v\d+\.\d+/, '')}`)
+      socket.on('error', () => undefined)
+      if (hanging) return
+      if (!upgrade) return void socket.end('HTTP/1.1 404 Not Found\r\n\r\n')
+      socket.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n')
+      upgrade(socket)
     })
     server.on('connection', (socket) => {
       sockets.add(socket)
@@ -78,6 +90,9 @@ export async function fakeEngine(apiVersion = '1.41'): Promise<FakeEngine> {
     socketPath,
     requests,
     on: (route, handler) => routes.push({ route, handler }),
+    onUpgrade: (handler) => {
+      upgrade = handler
+    },
     hang: (on) => {
       hanging = on
     },

@@ -2,7 +2,7 @@
 //
 // Every call has a deadline and obeys a signal; a connect proves nothing, so a daemon that accepts and does not answer is `silent`.
 // The API version is agreed with the daemon once (`/_ping`) and again after an outage, because it may come back upgraded.
-// Calls and long streams use separate connection pools: a hundred followed logs cannot keep an inspect waiting.
+// Pings, calls and long streams use separate connection pools: a hundred followed logs cannot keep an inspect waiting.
 import type { Duplex, Readable } from 'node:stream'
 import { type Dispatcher, Pool } from 'undici'
 import type { z } from 'zod'
@@ -20,6 +20,8 @@ export const VERSION_MIN = '1.41'
 const CALL_DEADLINE_MS = 20_000
 const ANSWER_BYTES_MAX = 64 * 2 ** 20
 const ERROR_BYTES_MAX = 65_536
+/** The version is agreed before the call that needs it; that call has a deadline of its own. */
+const VERSION_DEADLINE_MS = 5000
 const CALLS_MAX = 16
 const STREAMS_MAX = 512
 
@@ -44,6 +46,8 @@ export class Engine {
   readonly socketPath: string
   readonly #clock: Clock
   readonly #calls: Pool
+  /** Its own: calls about one container that hangs must not make the engine look dead. */
+  readonly #pings: Pool
   readonly #streams: Pool
   #version: Promise<Result<string, EngineFault>> | undefined
   #answered = false
@@ -61,12 +65,13 @@ export class Engine {
         keepAliveTimeout: 60_000,
       })
     this.#calls = pool(CALLS_MAX)
+    this.#pings = pool(2)
     this.#streams = pool(STREAMS_MAX)
   }
 
   /** Does it answer, and which API version does it speak. Unversioned and cheap. */
   async ping(deadlineMs: number, signal: AbortSignal): Promise<Result<string, EngineFault>> {
-    const answer = await this.#once('/_ping', { method: 'GET', path: '/_ping', deadlineMs }, this.#calls, signal)
+    const answer = await this.#once('/_ping', { method: 'GET', path: '/_ping', deadlineMs }, this.#pings, signal)
     if (!answer.ok) return answer
     const version = answer.value.headers['api-version']
     if (answer.value.status !== 200 || typeof version !== 'string') return err(malformed('the answer to /_ping has no Api-Version'))
@@ -125,24 +130,24 @@ export class Engine {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#calls.destroy(), this.#streams.destroy()])
+    await Promise.all([this.#pings, this.#calls, this.#streams].map((pool) => pool.destroy()))
   }
 
   async #pathOf(call: Call, signal: AbortSignal): Promise<Result<string, EngineFault>> {
-    const version = await this.#agreed(signal)
+    const version = await this.#agreed(Math.min(call.deadlineMs ?? VERSION_DEADLINE_MS, VERSION_DEADLINE_MS), signal)
     if (!version.ok) return version
     const query = call.query ? `?${new URLSearchParams(call.query)}` : ''
     return ok(`/v${version.value}${call.path}${query}`)
   }
 
   /** Asked once by whoever comes first; a failure is not remembered, and another caller's abort is not ours. */
-  async #agreed(signal: AbortSignal): Promise<Result<string, EngineFault>> {
+  async #agreed(deadlineMs: number, signal: AbortSignal): Promise<Result<string, EngineFault>> {
     if (signal.aborted) return err({ kind: 'cancelled' })
-    const asked = this.#version ?? this.ping(CALL_DEADLINE_MS, signal)
+    const asked = this.#version ?? this.ping(deadlineMs, signal)
     this.#version = asked
     const version = await asked
     if (!version.ok && this.#version === asked) this.#version = undefined
-    return !version.ok && version.error.kind === 'cancelled' && !signal.aborted ? this.#agreed(signal) : version
+    return !version.ok && version.error.kind === 'cancelled' && !signal.aborted ? this.#agreed(deadlineMs, signal) : version
   }
 
   async #once(path: string, call: Call, pool: Pool, signal: AbortSignal): Promise<Result<Answer, EngineFault>> {

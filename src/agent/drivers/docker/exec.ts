@@ -38,13 +38,17 @@ const DRAIN_MS = 500
 /** After the streams have closed, the engine needs a moment to learn the exit code. */
 const EXIT_CODE_DEADLINE_MS = 5000
 const KILL_DEADLINE_MS = 3000
+const ENGINE_DEADLINE_MS = 20_000
 
 export async function runExec(deps: ExecDeps, call: ExecCall, emit: Emit, signal: AbortSignal): Promise<Result<number, Failure>> {
   const { engine } = deps
+  // The timeout is about everything: a check by exec must not wait for a hanging engine longer than for a hanging command.
+  const deadlineMs = Math.min(call.timeoutMs, ENGINE_DEADLINE_MS)
   const created = await engine.json(
     {
       method: 'POST',
       path: `/containers/${call.containerId}/exec`,
+      deadlineMs,
       body: {
         AttachStdin: call.stdin !== null,
         AttachStdout: true,
@@ -65,9 +69,13 @@ export async function runExec(deps: ExecDeps, call: ExecCall, emit: Emit, signal
     return err(failureOf(created.error, 'prepare a command', 'exec_failed'))
   }
   const execId = created.value.Id
-  const socket = await engine.hijack({ method: 'POST', path: `/exec/${execId}/start`, body: { Detach: false, Tty: false } }, signal)
+  const socket = await engine.hijack(
+    { method: 'POST', path: `/exec/${execId}/start`, deadlineMs, body: { Detach: false, Tty: false } },
+    signal,
+  )
   if (!socket.ok) {
-    if (socket.error.kind === 'cancelled' && call.onAbort === 'kill') await killExec(deps, execId, call.containerId)
+    const unknown = socket.error.kind === 'silent' || (socket.error.kind === 'cancelled' && call.onAbort === 'kill')
+    if (unknown) await killExec(deps, execId, call.containerId)
     return err(failureOf(socket.error, 'run a command', 'exec_failed'))
   }
   const parser = new FrameParser((piece) => emit({ stream: piece.stream, data: piece.data, atMs: null }))
@@ -85,8 +93,10 @@ export async function runExec(deps: ExecDeps, call: ExecCall, emit: Emit, signal
 /** Feeds the socket until it closes, time is up, the caller gives up, or the command has ended although its output is held open. */
 function untilEnd(deps: ExecDeps, execId: string, socket: Duplex, parser: FrameParser, call: ExecCall, signal: AbortSignal): Promise<End> {
   return new Promise((resolve) => {
+    let over = false
     let cancelPoll = () => {}
     const finish = (end: End) => {
+      over = true
       cancelTimeout()
       cancelPoll()
       signal.removeEventListener('abort', onAbort)
@@ -96,8 +106,9 @@ function untilEnd(deps: ExecDeps, execId: string, socket: Duplex, parser: FrameP
     const cancelTimeout = deps.clock.after(call.timeoutMs, () => finish('timeout'))
     const poll = async () => {
       const state = await deps.engine.json({ method: 'GET', path: `/exec/${execId}/json` }, ExecInspected, signal)
-      cancelPoll =
-        state.ok && !state.value.Running ? deps.clock.after(DRAIN_MS, () => finish('silent')) : deps.clock.after(POLL_MS, () => void poll())
+      if (over) return
+      const ended = state.ok && !state.value.Running
+      cancelPoll = ended ? deps.clock.after(DRAIN_MS, () => finish('silent')) : deps.clock.after(POLL_MS, () => void poll())
     }
     cancelPoll = deps.clock.after(POLL_MS, () => void poll())
     if (signal.aborted) return onAbort()

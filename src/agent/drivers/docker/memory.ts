@@ -16,9 +16,8 @@ export class Memory {
     this.#set(containerId, { ...this.of(containerId), oomAtMs: atMs })
   }
 
-  /** A new start begins with nothing heard. */
   started(containerId: string, startedAt: string): void {
-    this.#set(containerId, { oomAtMs: null, startedAt })
+    this.#set(containerId, { ...this.of(containerId), startedAt })
   }
 
   forget(containerId: string): void {

@@ -30,6 +30,7 @@ export async function removeKeepingLogs(parts: Parts, target: Target, signal: Ab
   if (!removed.ok) return removed
   await untilGone(parts, container.Id, signal)
   parts.memory.forget(container.Id)
+  parts.cloudInit.forget(target)
   return OK
 }
 

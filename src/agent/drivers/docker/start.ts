@@ -22,6 +22,8 @@ const UNDO_DEADLINE_MS = 4000
 /** Ended containers kept beside the current one, as evidence. */
 const DEAD_KEPT = 3
 const CREATES_MAX = 3
+const SHOW_TRIES_MAX = 5
+const SHOW_RETRY_MS = 200
 
 export async function startContainer(parts: Parts, want: Wanted, signal: AbortSignal): Promise<Result<Seen, Failure>> {
   if (signal.aborted) return err(failure('cancelled', 'The start was cancelled.'))
@@ -38,7 +40,10 @@ export async function startContainer(parts: Parts, want: Wanted, signal: AbortSi
     await undo(parts, containerId)
     return started
   }
-  return show(parts, want, containerId, signal)
+  const shown = await show(parts, want, containerId, signal)
+  // Whoever is told that a start failed may start another: so nothing of this one may run.
+  if (!shown.ok) await undo(parts, containerId)
+  return shown
 }
 
 type Made = { readonly kind: 'made'; readonly containerId: string } | { readonly kind: 'exists'; readonly seen: Seen }
@@ -101,11 +106,14 @@ async function show(parts: Parts, want: Wanted, containerId: string, signal: Abo
     parts.cloudInit.resume(want, containerId)
     await parts.cloudInit.settle(want, CLOUD_INIT_WAIT_MS, signal)
   }
-  const found = await find(parts, want, signal)
-  if (!found.ok) return found
-  if (found.value === null || found.value === 'stranger')
-    return err(failure('start_failed', 'The container was removed by somebody else right after its start.'))
-  return ok(await lookAt(parts, found.value))
+  for (let tries = 1; ; tries += 1) {
+    const found = await find(parts, want, signal)
+    if (found.ok && found.value !== null && found.value !== 'stranger') return ok(await lookAt(parts, found.value))
+    if (found.ok) return err(failure('start_failed', 'The container was removed by somebody else right after its start.'))
+    // It runs: an engine that is away for a moment is no reason to end it.
+    if (tries === SHOW_TRIES_MAX || signal.aborted) return found
+    await parts.clock.sleep(SHOW_RETRY_MS * tries, signal).catch(() => undefined)
+  }
 }
 
 async function undo(parts: Parts, containerId: string): Promise<void> {

@@ -30,7 +30,11 @@ function unusable(fault: EngineFault): RuntimeStatus {
     runtime: 'docker',
     usable: false,
     version: fault.kind === 'too-old' ? `API ${fault.version}` : null,
-    detail: failureOf(fault, 'describe itself').detail,
+    // Given up by whoever asked: for them it did not answer.
+    detail: failureOf(
+      fault.kind === 'cancelled' ? { kind: 'silent', what: 'no answer in time', cause: undefined } : fault,
+      'describe itself',
+    ).detail,
     fix: fixOf(fault),
     limits: 'none',
   }
@@ -40,6 +44,7 @@ function fixOf(fault: EngineFault): string | null {
   switch (fault.kind) {
     case 'absent':
       return fault.errno === 'EACCES' || fault.errno === 'EPERM' ? 'usermod -aG docker "$USER"   (then log in again)' : INSTALL_HINT
+    case 'cancelled':
     case 'silent':
       return 'systemctl restart docker'
     case 'too-old':

@@ -22,7 +22,6 @@ export async function stopContainer(
   if (found.value === null || found.value === 'stranger') return ok(null)
   const { State: state, Id: id } = found.value.container
   if (!state.Running && !state.Paused) return ok(exitFrom(parts, found.value))
-  // Waiting begins before the signal is sent, so that no end is missed and the grace is not shortened by the engine's answer.
   const graceful = options.signal !== 'SIGKILL' && options.graceMs > 0
   const ended = graceful ? await signalAndWait(parts, found.value, options.signal, options.graceMs, signal) : ok(false)
   if (!ended.ok) return ended
@@ -41,7 +40,7 @@ function exitFrom(parts: Parts, { container, mark }: Found): Exit | null {
   return seenOf(container, mark, { matches: true, cloudInit: null, oomAtMs, startedBefore: null, processOf: () => undefined }).exit
 }
 
-/** True when it has ended, false when it had not after `waitMs`. */
+/** True when it has ended, false when it had not `waitMs` after the signal was delivered. */
 async function signalAndWait(
   parts: Parts,
   { container }: Found,
@@ -50,33 +49,26 @@ async function signalAndWait(
   signal: AbortSignal,
 ): Promise<Result<boolean, Failure>> {
   const { engine, clock } = parts
+  const path = `/containers/${container.Id}`
   const stop = new AbortController()
-  const cancel = clock.after(waitMs, () => stop.abort())
-  try {
-    // A paused container takes signals only once it runs again.
-    if (container.State.Paused) await engine.call({ method: 'POST', path: `/containers/${container.Id}/unpause` }, signal)
-    const either = AbortSignal.any([signal, stop.signal])
-    const wait = {
-      method: 'POST',
-      path: `/containers/${container.Id}/wait`,
-      query: { condition: 'not-running' },
-      deadlineMs: waitMs + KILL_DEADLINE_MS,
-    } as const
-    const waiting = engine.call(wait, either, 'long')
-    const sent = await engine.call({ method: 'POST', path: `/containers/${container.Id}/kill`, query: { signal: name } }, signal)
-    // 404: gone; 409: it does not run any more. Both are what was wanted.
-    if (!sent.ok && !isStatus(sent.error, 404) && !isStatus(sent.error, 409)) {
-      stop.abort()
-      await waiting
-      return err(failureOf(sent.error, 'send a signal', 'stop_failed'))
-    }
-    const ended = await waiting
-    if (ended.ok || isStatus(ended.error, 404)) return ok(true)
-    if (signal.aborted) return err(failure('cancelled', 'The stop was cancelled.'))
-    return stop.signal.aborted ? ok(false) : err(failureOf(ended.error, 'wait for the end', 'stop_failed'))
-  } finally {
-    cancel()
+  // A paused container takes signals only once it runs again.
+  if (container.State.Paused) await engine.call({ method: 'POST', path: `${path}/unpause` }, signal)
+  // Waiting begins before the signal is sent, so that no end is missed; the grace is counted from its delivery.
+  const wait = { method: 'POST', path: `${path}/wait`, query: { condition: 'not-running' }, deadlineMs: waitMs + KILL_DEADLINE_MS } as const
+  const waiting = engine.call(wait, AbortSignal.any([signal, stop.signal]), 'long')
+  const sent = await engine.call({ method: 'POST', path: `${path}/kill`, query: { signal: name } }, signal)
+  // 404: gone; 409: it does not run any more. Both are what was wanted.
+  if (!sent.ok && !isStatus(sent.error, 404) && !isStatus(sent.error, 409)) {
+    stop.abort()
+    await waiting
+    return err(failureOf(sent.error, 'send a signal', 'stop_failed'))
   }
+  const cancel = clock.after(waitMs, () => stop.abort())
+  const ended = await waiting
+  cancel()
+  if (ended.ok || isStatus(ended.error, 404)) return ok(true)
+  if (signal.aborted) return err(failure('cancelled', 'The stop was cancelled.'))
+  return stop.signal.aborted ? ok(false) : err(failureOf(ended.error, 'wait for the end', 'stop_failed'))
 }
 
 export async function pauseContainer(

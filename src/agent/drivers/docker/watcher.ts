@@ -76,11 +76,11 @@ export class Watcher {
 
   /** Connects and stays until the stream is of no use any more. */
   async #listen(attempted: () => void): Promise<void> {
-    const { engine, clock, log } = this.#deps
+    const { engine, clock } = this.#deps
     const stream = new AbortController()
     const signal = AbortSignal.any([this.#closing.signal, stream.signal])
     const labels = await this.#deps.labels()
-    if (!labels.ok) return log.error('docker events cannot be watched', { error_code: labels.error.code, error: labels.error.detail })
+    if (!labels.ok) return this.#note(labels.error)
     const pinged = await engine.ping(PING_DEADLINE_MS, signal)
     if (!pinged.ok) return this.#note(failureOf(pinged.error, 'answer a ping'))
     const filters = JSON.stringify({ type: ['container'], event: ACTIONS, label: labels.value })
