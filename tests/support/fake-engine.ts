@@ -32,83 +32,91 @@ export const json =
   }
 
 export async function fakeEngine(apiVersion = '1.41'): Promise<FakeEngine> {
-  const socketPath = join(await tmpDir(), 'e.sock')
-  const routes: { readonly route: string; readonly handler: Handler }[] = []
-  const requests: string[] = []
-  const sockets = new Set<Socket>()
-  let hanging = false
-  let upgrade: ((socket: Duplex) => void) | undefined
-  let server: Server
+  const engine = new Fake(join(await tmpDir(), 'e.sock'))
+  engine.on('GET /_ping', (_, response) => {
+    response.writeHead(200, { 'api-version': apiVersion })
+    response.end('OK')
+  })
+  await engine.open()
+  onTestFinished(() => engine.close())
+  return engine
+}
 
-  const answer = (request: IncomingMessage, response: ServerResponse, body: string) => {
-    const path = (request.url ?? '').split('?')[0]?.replace(/^\/v\d+\.\d+/, '')
-    const key = `${request.method} ${path}`
-    requests.push(key)
-    if (hanging) return
-    const found = routes.findLast(({ route }) => (route.endsWith('*') ? key.startsWith(route.slice(0, -1)) : key === route))
-    if (found) return found.handler(request, response, body)
-    json(404, { message: `no route ${key}` })(request, response, body)
+const withoutVersion = (url = '') => url.split('?')[0]?.replace(/^\/v\d+\.\d+/, '') ?? ''
+
+class Fake implements FakeEngine {
+  readonly socketPath: string
+  readonly requests: string[] = []
+  readonly #routes: { readonly route: string; readonly handler: Handler }[] = []
+  readonly #sockets = new Set<Socket>()
+  #hanging = false
+  #upgrade: ((socket: Duplex) => void) | undefined
+  #server: Server | undefined
+
+  constructor(socketPath: string) {
+    this.socketPath = socketPath
   }
-  const open = async () => {
-    server = createServer((request, response) => {
+
+  on(route: string, handler: Handler): void {
+    this.#routes.push({ route, handler })
+  }
+  onUpgrade(handler: (socket: Duplex) => void): void {
+    this.#upgrade = handler
+  }
+  hang(on: boolean): void {
+    this.#hanging = on
+  }
+
+  async die(socketFile: 'removed' | 'left'): Promise<void> {
+    await this.close()
+    // Closing a server removes its socket file; a killed daemon leaves it, and then connecting is refused.
+    if (socketFile === 'removed') return
+    const dead = createServer()
+    await new Promise<void>((resolve) => dead.listen(this.socketPath, resolve))
+    await abandon(dead)
+  }
+  async revive(): Promise<void> {
+    rmSync(this.socketPath, { force: true })
+    await this.open()
+  }
+
+  async open(): Promise<void> {
+    const server = createServer((request, response) => {
       let body = ''
       request.on('data', (chunk: Buffer) => {
         body += chunk.toString('latin1')
       })
-      request.on('end', () => answer(request, response, body))
+      request.on('end', () => this.#answer(request, response, body))
     })
-    server.on('upgrade', (request, socket) => {
-      requests.push(`UPGRADE ${request.url?.replace(/^\/v\d+\.\d+/, '')}`)
-      socket.on('error', () => undefined)
-      if (hanging) return
-      if (!upgrade) return void socket.end('HTTP/1.1 404 Not Found\r\n\r\n')
-      socket.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n')
-      upgrade(socket)
-    })
+    server.on('upgrade', (request, socket) => this.#takeOver(request, socket))
     server.on('connection', (socket) => {
-      sockets.add(socket)
+      this.#sockets.add(socket)
       socket.on('error', () => undefined)
-      socket.on('close', () => sockets.delete(socket))
+      socket.on('close', () => this.#sockets.delete(socket))
     })
-    await new Promise<void>((resolve) => server.listen(socketPath, resolve))
+    this.#server = server
+    await new Promise<void>((resolve) => server.listen(this.socketPath, resolve))
   }
-  const close = async () => {
-    for (const socket of sockets) socket.destroy()
-    await new Promise<void>((resolve) => server.close(() => resolve()))
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy()
+    await new Promise<void>((resolve) => this.#server?.close(() => resolve()))
   }
 
-  routes.push({
-    route: 'GET /_ping',
-    handler: (_, response) => {
-      response.writeHead(200, { 'api-version': apiVersion })
-      response.end('OK')
-    },
-  })
-  await open()
-  onTestFinished(close)
-  return {
-    socketPath,
-    requests,
-    on: (route, handler) => routes.push({ route, handler }),
-    onUpgrade: (handler) => {
-      upgrade = handler
-    },
-    hang: (on) => {
-      hanging = on
-    },
-    async die(socketFile) {
-      await close()
-      // Closing a server removes its socket file; a killed daemon leaves it, and then connecting is refused.
-      if (socketFile === 'left') {
-        const dead = createServer()
-        await new Promise<void>((resolve) => dead.listen(socketPath, resolve))
-        await abandon(dead)
-      }
-    },
-    async revive() {
-      rmSync(socketPath, { force: true })
-      await open()
-    },
+  #answer(request: IncomingMessage, response: ServerResponse, body: string): void {
+    const key = `${request.method} ${withoutVersion(request.url)}`
+    this.requests.push(key)
+    if (this.#hanging) return
+    const found = this.#routes.findLast(({ route }) => (route.endsWith('*') ? key.startsWith(route.slice(0, -1)) : key === route))
+    const handler = found?.handler ?? json(404, { message: `no route ${key}` })
+    handler(request, response, body)
+  }
+  #takeOver(request: IncomingMessage, socket: Duplex): void {
+    this.requests.push(`UPGRADE ${withoutVersion(request.url)}`)
+    socket.on('error', () => undefined)
+    if (this.#hanging) return
+    if (!this.#upgrade) return void socket.end('HTTP/1.1 404 Not Found\r\n\r\n')
+    socket.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n')
+    this.#upgrade(socket)
   }
 }
 
