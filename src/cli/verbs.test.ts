@@ -260,3 +260,12 @@ test('events shows the newest, or what follows a cursor', async () => {
   expect(after.asked[0]!.url).toBe('/v1/events?limit=50&after=6')
   expect(after.out).toContain('app=a')
 })
+
+test('a failure that the control plane will try again is waited through; a one-shot that failed is not', async () => {
+  const error = { code: 'image_pull_failed', message: 'm', detail: 'No network.', next: 'n', retry: 'soon', at: null, fields: {} } as const
+  const states = [instanceView({ state: 'failed', reason: 'start_failed', last_error: error }), instanceView()]
+  expect((await run(['wait', 'web', 'running'], () => ({ body: states.shift() }))).code).toBe(0)
+  const shot = instanceView({ state: 'failed', reason: 'exited_error', last_error: { ...error, code: 'exited', detail: 'Exit code 3.' } })
+  expect((await run(['wait', 'web', 'stopped'], () => ({ body: shot }))).code).toBe(8)
+  expect((await run(['wait', 'web', 'running'], () => ({ body: shot }))).code).toBe(8)
+})

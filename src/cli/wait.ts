@@ -5,6 +5,7 @@ import type { Client } from '../client/client.ts'
 import { type Failure, failure } from '../contracts/errors.ts'
 import type { InstanceView } from '../contracts/views.ts'
 import type { Core } from './core.ts'
+import { shortSpan } from './render/human.ts'
 
 export const AWAITED = [
   'running',
@@ -55,8 +56,11 @@ function isOver(instance: InstanceView, awaited: Awaited): boolean {
     case 'completed':
     case 'quarantined':
       return true
+    // The control plane tries again what may work later; a one-shot that ended badly, and what can never work, it leaves alone.
     case 'failed':
-      return awaited === 'stopped' || instance.next_attempt_at === null || instance.last_error?.retry === 'never'
+      return (
+        awaited === 'stopped' || instance.reason === 'exited_error' || instance.last_error === null || instance.last_error.retry === 'never'
+      )
     case 'stopped':
       return instance.desired.state !== 'running' || awaited !== 'running'
     default:
@@ -84,6 +88,7 @@ export async function awaitState(core: Core, client: Client, options: WaitOption
   const startedMs = core.clock.elapsedMs()
   let shown = ''
   let last = 'not seen yet'
+  let name = options.id
   for (let pauseMs = POLL_MS.first; ; pauseMs = Math.min(POLL_MS.max, pauseMs * POLL_MS.factor)) {
     const seen = await client.call('getInstance', { params: { id: options.id } })
     if (!seen.ok && seen.error.code === 'not_found' && last !== 'not seen yet')
@@ -93,6 +98,7 @@ export async function awaitState(core: Core, client: Client, options: WaitOption
     if (seen.ok) {
       const instance = seen.value
       last = `${instance.state}, ${instance.reason}`
+      name = instance.name
       if (last !== shown) await options.onChange?.(instance)
       shown = last
       const verdict = judge(instance, options.awaited, options.afterIncarnation)
@@ -101,7 +107,7 @@ export async function awaitState(core: Core, client: Client, options: WaitOption
     const leftMs = options.timeoutMs - (core.clock.elapsedMs() - startedMs)
     if (leftMs <= 0)
       return err(
-        failure('wait_timeout', `${options.id} is not ${options.awaited} after ${options.timeoutMs} ms (now ${last}).`, {
+        failure('wait_timeout', `${name} is not ${options.awaited} after ${shortSpan(options.timeoutMs)} (now ${last}).`, {
           instance_id: options.id,
           awaited: options.awaited,
         }),

@@ -1,6 +1,6 @@
 // How instances look: the table row, the full page, the receipt. Only types come from contracts, so this stays light.
 import type { HistoryView, InstanceView, WhyView } from '../../contracts/views.ts'
-import { absolute, ago, bytes, harmless, oneLine, shortSpan, until, when } from './human.ts'
+import { absolute, ago, bytes, harmless, oneLine, shortSpan, when } from './human.ts'
 import { type Paint, type Shade, shadeOf } from './paint.ts'
 import { type Column, facts, table } from './table.ts'
 
@@ -142,8 +142,8 @@ function cloudInitText(status: NonNullable<InstanceView['cloud_init']>, paint: P
   return `${[`cloud-init: ${status.done ? 'done' : 'running'}`, ...steps, ...unsupported].join('\n')}\n`
 }
 
-export function whyText(why: WhyView, nowMs: number, paint: Paint): string {
-  const next = why.next_at === null ? '' : ` (${until(why.next_at, nowMs)}, ${absolute(why.next_at)})`
+export function whyText(why: WhyView, paint: Paint): string {
+  const next = why.next_at === null ? '' : ` (${absolute(why.next_at)})`
   const lines = [
     paint('strong', oneLine(why.summary)),
     '',

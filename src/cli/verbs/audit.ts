@@ -23,7 +23,7 @@ export const audit = verb({
   args: '',
   group: 'Look',
   summary: 'Show who did what, newest first',
-  flags: { limit: whole('--limit <n>', `at most this many (default ${LIMIT})`, 1, 1_000_000) },
+  flags: { limit: whole('-n, --limit <n>', `at most this many (default ${LIMIT})`, 1, 1_000_000) },
   async run({ core, out, flags }) {
     const client = await connect({ core, flags })
     if (!client.ok) return client

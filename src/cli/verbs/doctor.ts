@@ -31,7 +31,7 @@ export const doctor = verb({
 const WORDS = {
   usable: { shade: 'good', word: 'ok' },
   degraded: { shade: 'busy', word: 'limited' },
-  optional: { shade: 'dim', word: 'not here' },
+  optional: { shade: 'dim', word: 'absent' },
   broken: { shade: 'bad', word: 'broken' },
 } as const
 

@@ -12,8 +12,13 @@ const LIMIT = 50
 const LAST_MAX = 200
 const FOLLOW_SHOWS = 10
 
-/** The data of an event as `key=value` words: nothing nested matters to a reader of a table. */
+/** What happened, in words where it is a transition, as `key=value` words otherwise. */
 export function eventText(event: EventView): string {
+  const { from, to, reason, incarnation, error } = event.data
+  if (event.type === 'instance.state_changed') {
+    const code = typeof error === 'object' && error !== null && 'code' in error ? `, ${String(error.code)}` : ''
+    return oneLine(`${String(from ?? 'nothing')} → ${String(to)}: ${String(reason)}${code}, run ${String(incarnation)}`)
+  }
   const words = Object.entries(event.data)
     .filter(([, value]) => value !== null && value !== undefined && value !== '')
     .map(([key, value]) => `${key}=${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
@@ -44,7 +49,7 @@ export const events = verb({
     follow: flag('-f, --follow', 'go on with each new event'),
     after: text('--after <cursor>', 'only events after this cursor'),
     instance: text('--instance <id>', 'only events of this instance'),
-    limit: whole('--limit <n>', `at most this many (default ${LIMIT}); not with -f`, 1, 1_000_000),
+    limit: whole('-n, --limit <n>', `at most this many (default ${LIMIT}); not with -f`, 1, 1_000_000),
   },
   async run({ core, out, flags }) {
     const client = await connect({ core, flags })

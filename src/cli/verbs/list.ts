@@ -16,7 +16,7 @@ export const list = verb({
     state: text('--state <state>', 'only those in this state, such as running'),
     name: text('--name <name>', 'only the one with this name'),
     all: flag('--all', 'deleted ones too, as long as their record is kept'),
-    limit: whole('--limit <n>', `at most this many (default ${LIST_LIMIT})`, 1, 1_000_000),
+    limit: whole('-n, --limit <n>', `at most this many (default ${LIST_LIMIT})`, 1, 1_000_000),
   },
   async run({ core, out, flags }) {
     const client = await connect({ core, flags })

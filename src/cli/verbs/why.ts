@@ -15,7 +15,7 @@ export const why = verb({
     if (!client.ok) return client
     const answer = await client.value.call('whyInstance', { params: { id } })
     if (!answer.ok) return answer
-    await out.value(answer.value, () => whyText(answer.value, out.nowMs, out.paint))
+    await out.value(answer.value, () => whyText(answer.value, out.paint))
     return ok(EXIT.ok)
   },
 })

@@ -1,0 +1,45 @@
+import { expect, test } from 'vitest'
+import { bufferCore } from '../../../tests/support/cli.ts'
+import { ManualClock } from '../../../tests/support/manual-clock.ts'
+import type { Core, SignalName } from '../core.ts'
+import { onEnding } from './ending.ts'
+
+function signals() {
+  const clock = new ManualClock()
+  let send: (signal: SignalName) => void = () => undefined
+  let exited: number | undefined
+  const core: Core = {
+    ...bufferCore().core,
+    clock,
+    onSignal: (_, run) => {
+      send = run
+      return () => {
+        send = () => undefined
+      }
+    },
+    exitNow: (code) => {
+      exited = code
+      throw new Error('exit')
+    },
+  }
+  return { clock, core, send: (signal: SignalName) => send(signal), exited: () => exited }
+}
+
+test('the first signal asks for an orderly end', async () => {
+  const world = signals()
+  const ending = onEnding(world.core)
+  world.send('SIGTERM')
+  expect(await ending.asked).toBe('SIGTERM')
+  expect(ending.signal.aborted).toBe(true)
+})
+
+test('one Ctrl-C that arrives twice is one wish; a later second one does not wait', async () => {
+  const world = signals()
+  onEnding(world.core)
+  world.send('SIGINT')
+  world.send('SIGINT')
+  expect(world.exited()).toBeUndefined()
+  await world.clock.advance(1000)
+  expect(() => world.send('SIGINT')).toThrow('exit')
+  expect(world.exited()).toBe(130)
+})
