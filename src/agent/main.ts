@@ -36,6 +36,7 @@ import { kernelReadings } from './monitor/readings.ts'
 import { lookAt, lookAtAll } from './observe/look.ts'
 import { createProber } from './probes/prober.ts'
 import { admit, allocatable, foldPressure } from './reconcile/admission.ts'
+import { isShutDown } from './reconcile/plan.ts'
 import { recoveryPolicy } from './reconcile/policy.ts'
 
 export const AGENT_VERSION = '0.1.0'
@@ -88,6 +89,8 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent, F
     return loaded
   }
   const parts = assemble(options, nodeId, drivers, files, cleanup)
+  // Alone it is there to stop what runs; it must not first start again what an orderly end has stopped.
+  if (options.controlUrl === null) parts.instances.beginShutdown()
   parts.instances.adopt(loaded.value)
   for (const { last } of loaded.value) parts.ports.adopt(last.record.desired.id, last.record.hostPorts)
   await Promise.all([...drivers.values()].map((driver) => driver.watch((event) => parts.onDriverEvent(driver.runtime, event))))
@@ -129,9 +132,7 @@ async function stopAll(clock: Clock, instances: Instances, deadlineMs: number): 
     await withDeadline(clock, deadlineMs, undefined, (signal) => instances.shutdown(signal))
     return ok(undefined)
   } catch (error) {
-    const left = [...instances.entries.values()]
-      .filter((entry) => entry.record.phase.kind !== 'stopped' && entry.record.phase.kind !== 'deleted')
-      .map((entry) => entry.record.desired.name)
+    const left = [...instances.entries.values()].filter((entry) => !isShutDown(entry.record)).map((entry) => entry.record.desired.name)
     return err(failure('stop_failed', `Still not stopped after ${deadlineMs} ms: ${left.join(', ')}.`, { instances: left }, error))
   }
 }

@@ -11,6 +11,8 @@ export interface Entry {
   sight: Sight
   /** The sight is stale: look before the next step. */
   look: boolean
+  /** What others were last told of the sight; they hear of a sight that says something else, also when no state moves. */
+  face: string
   /** Rises with each look and each effect: a listing that began before it is stale and says nothing (a listing is slow, a restart is not). */
   epoch: number
   /** The newest wish, not merged yet. */
@@ -39,6 +41,7 @@ export function newEntry(record: InstanceRecord, outbox: readonly Transition[]):
     record,
     sight: { kind: 'unknown', failure: null },
     look: true,
+    face: '',
     epoch: 0,
     wish: null,
     outbox,
@@ -52,6 +55,15 @@ export function newEntry(record: InstanceRecord, outbox: readonly Transition[]):
     eventAtMs: null,
     deletionStored: false,
   }
+}
+
+/** What an observation shows of the sight. */
+export function faceOf({ record, sight }: Entry): string {
+  if (sight.kind === 'unknown') return `unknown ${sight.failure?.code ?? ''}`
+  const current = sight.objects.find((object) => object.incarnation === record.incarnation)
+  if (!current) return 'absent'
+  const { incarnation, state, pid, addresses, notes, cloudInit } = current
+  return JSON.stringify([incarnation, state, pid, addresses, notes, cloudInit])
 }
 
 export function seenFact(sight: Sight): SeenFact {

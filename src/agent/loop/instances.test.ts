@@ -56,6 +56,8 @@ function agent(
 ) {
   const { driver, control } = world
   const logs: { level: string; msg: string }[] = []
+  const told: string[] = []
+  const looking: { before: () => void } = { before() {} }
   const say = (level: string) => (msg: string) => void logs.push({ level, msg })
   const ledger = createLedger(() => OK)
   const deps: ExecuteDeps = {
@@ -80,7 +82,11 @@ function agent(
     log: { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') },
     meter: QUIET,
     limits: LIMITS,
-    look: (id, _runtime, signal) => lookAt(clock, driver, id, 5000, signal),
+    look: async (id, _runtime, signal) => {
+      const sight = await lookAt(clock, driver, id, 5000, signal)
+      looking.before()
+      return sight
+    },
     execute: (record, action, signal) => execute(deps, record, action, signal),
     journal,
     removeFiles: async (id) => {
@@ -98,7 +104,7 @@ function agent(
       allowDataLoss: false,
     }),
     gated: () => false,
-    changed() {},
+    changed: (entry) => void told.push(entry.sight.kind),
     adoptReservation: (record) => ledger.adopt(record.desired.id, record.desired.spec),
     releaseReservation: (id) => ledger.release(id),
   })
@@ -125,6 +131,8 @@ function agent(
     instances,
     scanner,
     logs,
+    told,
+    looking,
     kept,
     ledger,
     entry: () => instances.entries.get(ID),
@@ -301,6 +309,72 @@ test('shutdown stops every workload without touching what is wished', async () =
   await done
   expect(one.control.live(ID)).toHaveLength(0)
   expect(one.entry()?.record.desired.want).toBe('running')
+})
+
+test('a shutdown leaves what has ended as it is: the next start of the node does not run a one-shot again', async () => {
+  const one = agent()
+  const spec = { ...desired().spec, restart: 'never' as const }
+  one.instances.setDesired([desired({ spec })])
+  await one.clock.advance(100)
+  one.control.exit(ID, { code: 0 })
+  await one.clock.advance(100)
+  expect(one.kind()).toBe('completed')
+  const done = one.instances.shutdown(new AbortController().signal)
+  await one.clock.advance(100)
+  await done
+  expect(one.kind()).toBe('completed')
+})
+
+test('an agent that came to stop everything starts nothing of what it finds stopped', async () => {
+  const first = agent()
+  first.instances.setDesired([desired()])
+  await first.clock.advance(2000)
+  const stopped = first.instances.shutdown(new AbortController().signal)
+  await first.clock.advance(1000)
+  await stopped
+  await first.instances.close()
+  const lines = first.kept.get(ID)?.lines ?? []
+  const last = lines.at(-1)
+  if (!last) throw new Error('nothing was journalled')
+  const second = agent({ driver: first.control.reopen(), control: first.control }, first.clock, first.kept)
+  second.instances.beginShutdown()
+  second.instances.adopt([{ last, transitions: [] }])
+  await second.scanner.scan('fake')
+  await second.clock.advance(1000)
+  expect(second.entry()?.record).toMatchObject({ incarnation: 1, phase: { kind: 'stopped' } })
+})
+
+test('an adopted instance in no need of a change is told of once it has been seen, so that its checks begin', async () => {
+  const first = agent()
+  first.instances.setDesired([desired()])
+  await first.clock.advance(20_000)
+  await first.instances.close()
+  const last = first.kept.get(ID)?.lines.at(-1)
+  if (!last) throw new Error('nothing was journalled')
+  const second = agent({ driver: first.control.reopen(), control: first.control }, first.clock, first.kept)
+  second.instances.adopt([{ last, transitions: [] }])
+  await second.scanner.scan('fake')
+  await second.clock.advance(10)
+  expect(second.told).toContain('known')
+  second.told.length = 0
+  await second.scanner.scan('fake')
+  await second.clock.advance(10)
+  expect(second.told).toEqual([])
+})
+
+test('an end told while a look is under way is not undone by what that look saw', async () => {
+  const one = agent()
+  one.instances.setDesired([desired()])
+  await one.clock.advance(20_000)
+  const { incarnation = 0, nonce = '' } = one.entry()?.record ?? {}
+  one.looking.before = () => {
+    one.looking.before = () => {}
+    one.control.exit(ID, { signal: 'SIGKILL', quiet: true })
+    one.instances.ended(ID, { incarnation, nonce, exit: { code: null, signal: 'SIGKILL', oom: false, atMs: 1 } })
+  }
+  one.instances.lookAgain(ID)
+  await one.clock.advance(100)
+  expect(one.entry()?.record).toMatchObject({ incarnation: 2, phase: { kind: 'running' } })
 })
 
 test('SEE-6 a converged fleet is quiet: ten scans of 100 instances log nothing above debug', async () => {

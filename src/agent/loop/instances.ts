@@ -11,6 +11,7 @@ import type { Exit } from '../../contracts/phase.ts'
 import { type InstanceRecord, type JournalLine, newRecord } from '../model/record.ts'
 import type { Sight } from '../observe/look.ts'
 import { specChanged } from '../reconcile/moves.ts'
+import { isShutDown } from '../reconcile/plan.ts'
 import { type Entry, holdsReservation, newEntry, observedOf } from './entry.ts'
 import { Stepper, type StepperDeps, type StepperLimits } from './stepper.ts'
 
@@ -129,15 +130,21 @@ export class Instances {
     return entry && observedOf(entry)
   }
 
-  /** Wish everything stopped, whatever the control plane says, and wait until nothing runs. */
-  async shutdown(signal: AbortSignal): Promise<void> {
+  /** From now on nothing is started: everything counts as wished stopped, whatever the control plane says. */
+  beginShutdown(): void {
     this.#stepper.shutDown()
+  }
+
+  /** Begins the shutdown and waits until nothing runs. */
+  async shutdown(signal: AbortSignal): Promise<void> {
+    this.beginShutdown()
     for (const [id, entry] of this.entries) {
       entry.abort?.abort(new Error('the node is shutting down'))
       this.#queue.nudge(id)
     }
+    // A turn under way may still lead out of the state that the record shows.
     const resting = () =>
-      [...this.entries.values()].every((entry) => entry.record.phase.kind === 'stopped' || entry.record.phase.kind === 'deleted')
+      this.#queue.running === 0 && this.#queue.waiting === 0 && [...this.entries.values()].every(({ record }) => isShutDown(record))
     while (!resting()) await this.#deps.clock.sleep(20, signal)
   }
 

@@ -13,7 +13,7 @@ import type { Action, Facts, Note, RecoveryPolicy, Step } from '../model/plan.ts
 import type { InstanceRecord, JournalLine } from '../model/record.ts'
 import { type Sight, withObject } from '../observe/look.ts'
 import { plan } from '../reconcile/plan.ts'
-import { type Entry, factsFor, holdsReservation } from './entry.ts'
+import { type Entry, faceOf, factsFor, holdsReservation } from './entry.ts'
 import { narrate } from './narrate.ts'
 
 export interface StepperLimits {
@@ -53,6 +53,10 @@ const draftOf = (entry: Entry): Draft => ({ record: entry.record, transitions: [
 
 const newer = (entry: Entry): boolean => entry.wish !== null && entry.wish.generation > entry.record.desired.generation
 
+/** All that a start depends on and that a restarted agent has to know is the same in both. */
+const sameStart = (a: InstanceRecord, b: InstanceRecord): boolean =>
+  a.incarnation === b.incarnation && a.nonce === b.nonce && a.startedSpec === b.startedSpec && a.hostPorts.join() === b.hostPorts.join()
+
 export class Stepper {
   readonly #deps: StepperDeps
   readonly #closing: AbortController
@@ -88,11 +92,7 @@ export class Stepper {
       if (this.#closing.signal.aborted) return
       if (entry.record.phase.kind === 'deleted' && entry.deletionStored) return this.#finish(entry)
       draft = this.#mergeWish(entry, draft)
-      if (entry.look) {
-        entry.look = false
-        entry.epoch += 1
-        entry.sight = await this.#deps.look(id, entry.record.desired.spec.runtime, this.#closing.signal)
-      }
+      if (entry.look) await this.#look(entry)
       const next = plan(draft.record, this.#facts(entry, draft.record))
       entry.outcome = null
       const moved = next.record.phase !== draft.record.phase
@@ -102,13 +102,28 @@ export class Stepper {
       const quiet = (!moved || waits) && !entry.look && !newer(entry)
       if (!next.action && !quiet) continue
       // Moves without an effect between them are one journal line: a restart costs two writes before its start, not four.
-      if (!(await this.#commit(entry, draft))) return this.wake(entry, this.#deps.clock.wallMs() + this.#deps.limits.diskRetryMs)
+      const committed = this.#commit(entry, draft)
+      // A start waits only for its incarnation to be on disk, and that is so since it was prepared.
+      const ahead = next.action?.kind === 'start' && sameStart(entry.record, draft.record)
+      if (!ahead && !(await committed)) return this.#retryLater(entry)
       if (!next.action) return this.wake(entry, next.wakeAtMs)
-      await this.#act(entry, next.action)
+      await this.#act(entry, draft.record, next.action)
+      if (!(await committed)) return this.#retryLater(entry)
       draft = draftOf(entry)
     }
     await this.#commit(entry, draft)
     this.#nudge(id)
+  }
+
+  /** An end that the runtime tells meanwhile is newer than what this look brings, whatever that says. */
+  async #look(entry: Entry): Promise<void> {
+    const { id, spec } = entry.record.desired
+    entry.look = false
+    entry.epoch += 1
+    const { epoch } = entry
+    const sight = await this.#deps.look(id, spec.runtime, this.#closing.signal)
+    if (entry.epoch === epoch) entry.sight = sight
+    else entry.look = true
   }
 
   /** The newest wish joins the draft; it becomes the entry's own only when journalled. */
@@ -157,7 +172,11 @@ export class Stepper {
   /** False when the disk refused: then nothing of the draft has happened. */
   async #commit(entry: Entry, draft: Draft): Promise<boolean> {
     const { record, transitions } = draft
-    if (record === entry.record) return true
+    if (record === entry.record) {
+      // An adopted instance whose state needs no change is heard of here for the first time: its checks begin with that.
+      if (faceOf(entry) !== entry.face) this.#tell(entry)
+      return true
+    }
     const written = await this.#deps.journal(record.desired.id, { record, transitions: [...transitions] })
     if (!written.ok) {
       if (entry.trouble?.code !== written.error.code)
@@ -167,7 +186,7 @@ export class Stepper {
           error: written.error.detail,
         })
       entry.trouble = written.error
-      this.#deps.changed(entry)
+      this.#tell(entry)
       return false
     }
     entry.trouble = null
@@ -184,17 +203,26 @@ export class Stepper {
     }
     for (const { note, record: at } of draft.notes) narrate(note, at, voice)
     if (!holdsReservation(record) && record.phase.kind !== 'preparing') this.#deps.releaseReservation(record.desired.id)
-    this.#deps.changed(entry)
+    this.#tell(entry)
     return true
   }
 
-  async #act(entry: Entry, action: Action): Promise<void> {
+  #tell(entry: Entry): void {
+    entry.face = faceOf(entry)
+    this.#deps.changed(entry)
+  }
+
+  #retryLater(entry: Entry): void {
+    this.wake(entry, this.#deps.clock.wallMs() + this.#deps.limits.diskRetryMs)
+  }
+
+  async #act(entry: Entry, record: InstanceRecord, action: Action): Promise<void> {
     const controller = new AbortController()
     entry.epoch += 1
     entry.abort = controller
     entry.actionUnderWay = action.kind === 'prepare' || action.kind === 'start' ? action.kind : 'other'
     try {
-      const result = await this.#deps.execute(entry.record, action, AbortSignal.any([controller.signal, this.#closing.signal]))
+      const result = await this.#deps.execute(record, action, AbortSignal.any([controller.signal, this.#closing.signal]))
       if (result.ok) {
         entry.outcome = { action: action.kind, ok: true, ...(result.value.hostPorts && { hostPorts: result.value.hostPorts }) }
         const { seen } = result.value

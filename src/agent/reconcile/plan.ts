@@ -7,6 +7,7 @@
 //  - `unknown` (the runtime did not answer) changes nothing;
 //  - a living workload is not stopped by us unless somebody asked, its spec changed, or allow_data_loss permits it.
 import { failure } from '../../contracts/errors.ts'
+import type { PhaseKind } from '../../contracts/phase.ts'
 import type { Facts, SeenObject, Step } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
 import { planGone } from './gone.ts'
@@ -20,9 +21,24 @@ const RETRY_EFFECT_MS = 5000
 export function plan(record: InstanceRecord, facts: Facts): Step {
   const { want } = record.desired
   if (want === 'deleted') return planGone(record, facts, 'deleted')
-  if (want === 'stopped' || facts.shutdown) return planGone(record, facts, 'stopped')
-  return planUp(record, facts)
+  if (want === 'stopped') return planGone(record, facts, 'stopped')
+  return facts.shutdown ? planShutdown(record, facts) : planUp(record, facts)
 }
+
+/** Nothing of these runs. They stay as they are over a shutdown: a one-shot that has ended is not run again by the next start of the node. */
+const ENDED: ReadonlySet<PhaseKind> = new Set(['completed', 'failed', 'quarantined'])
+
+export const isShutDown = ({ phase: { kind } }: Pick<InstanceRecord, 'phase'>): boolean =>
+  kind === 'stopped' || kind === 'deleted' || ENDED.has(kind)
+
+function planShutdown(record: InstanceRecord, facts: Facts): Step {
+  const lives = facts.seen.kind === 'known' && facts.seen.objects.some((object) => object.matches && isAlive(object))
+  return ENDED.has(record.phase.kind) && !lives
+    ? step(record, 'the node shuts down; nothing of it runs')
+    : planGone(record, facts, 'stopped')
+}
+
+const isAlive = ({ state }: SeenObject): boolean => state === 'running' || state === 'paused'
 
 function planUp(record: InstanceRecord, facts: Facts): Step {
   const { phase } = record
