@@ -1,7 +1,6 @@
 // A real `holdfast up` in a temporary directory, driven through its API, for benches.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { systemClock, systemRandom } from '../../src/base/system.ts'
@@ -16,11 +15,13 @@ export interface Platform {
   stop(): Promise<void>
 }
 
+/** Not /tmp: where many files come and go, ext4 takes milliseconds to find an inode, and the bench would measure that. */
+const STATE_ROOT = '/var/tmp'
 const BIN = resolve(import.meta.dirname, '../../bin/holdfast.js')
 
 /** Starts it and waits for its ready line; `stop` ends the workloads too and removes the directory. */
 export async function startPlatform(environment: Readonly<Record<string, string>> = {}): Promise<Platform> {
-  const dataDir = await mkdtemp(join(tmpdir(), 'holdfast-bench-'))
+  const dataDir = await mkdtemp(join(STATE_ROOT, 'holdfast-bench-'))
   const child = spawn(process.execPath, [BIN, 'up', '--data-dir', dataDir, '--listen', '127.0.0.1:0', '--stop-workloads'], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, ...environment },
