@@ -36,9 +36,6 @@ function errnoOf(error: unknown, depth = 0): string {
 
 export const isStatus = (fault: EngineFault, status: number): boolean => fault.kind === 'status' && fault.status === status
 
-/** Nothing is known about the engine's state: not even that it is running. */
-export const isOutage = (fault: EngineFault): boolean => fault.kind === 'absent' || fault.kind === 'silent'
-
 export const INSTALL_HINT = 'apt-get install -y docker.io'
 
 /** `doing` completes "The Docker Engine …". `refused` is the code for an answered refusal. */

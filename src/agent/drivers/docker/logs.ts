@@ -74,7 +74,8 @@ async function pump(
       if (Buffer.isBuffer(chunk)) parser.push(chunk)
       if (!parser.intact) return err(failure('runtime_error', 'The Docker Engine sent logs that could not be read.'))
     }
-    return ok(END)
+    // A proxy or a dying daemon may end the answer well in the middle of a frame.
+    return parser.atBoundary ? ok(END) : err(failure('runtime_unreachable', 'The Docker Engine cut the logs off.'))
   } catch (error) {
     const fault = faultOfError(error, signal, engine.socketPath)
     // A follower that stops following has got what it wanted.

@@ -36,7 +36,6 @@ export const Inspected = z.object({
 export type Inspected = z.infer<typeof Inspected>
 
 export const Created = z.object({ Id: z.string() })
-export const Waited = z.object({ StatusCode: z.number() })
 export const ExecCreated = z.object({ Id: z.string() })
 export const ExecInspected = z.object({
   Running: z.boolean(),
