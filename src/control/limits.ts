@@ -12,6 +12,7 @@ export const LIMITS = {
   tokenCacheMs: 5000,
   tokenCacheMax: 10_000,
   healthCheckMs: 2500,
+  nodeCacheMs: 2000,
   eventHeartbeatMs: 15_000,
   eventPollMs: 2000,
   eventTailMax: 2000,

@@ -7,7 +7,7 @@ import { Cleanup } from '../base/cleanup.ts'
 import type { Clock, Random } from '../base/clock.ts'
 import { ok, type Result } from '../base/result.ts'
 import type { Failure } from '../contracts/errors.ts'
-import { newId } from '../contracts/ids.ts'
+import { newId, type OrgId } from '../contracts/ids.ts'
 import type { TelemetryLogger } from '../telemetry/logger.ts'
 import type { Telemetry } from '../telemetry/meter.ts'
 import { createApi } from './api/api.ts'
@@ -89,6 +89,7 @@ async function start(options: ControlOptions, cleanup: Cleanup): Promise<Result<
     log: options.log.child('api'),
     limits: LIMITS,
     version: CONTROL_VERSION,
+    defaultOrg: tokens.value.defaultOrg,
     renderMetrics: telemetry.render,
     checks: { loops: () => Promise.resolve(loopsCheck(loops)), ...postgresCheck(database.value.postgres), ...options.checks },
   })
@@ -96,7 +97,8 @@ async function start(options: ControlOptions, cleanup: Cleanup): Promise<Result<
   const listening = await api.listen(options.listen)
   if (!listening.ok) return listening
   options.log.info('control plane started', { url: listening.value, database: options.databaseUrl === null ? 'embedded' : 'external' })
-  return ok({ url: listening.value, ...tokens.value })
+  const { agentToken, operatorTokenFile } = tokens.value
+  return ok({ url: listening.value, agentToken, operatorTokenFile })
 }
 
 interface Database {
@@ -127,11 +129,14 @@ async function openStoreSoon(
   }
 }
 
+interface Tokens {
+  readonly agentToken: string
+  readonly operatorTokenFile: string
+  readonly defaultOrg: OrgId
+}
+
 /** The operator of this data directory and its local agent: files here, hashes in the store. */
-async function ensureTokens(
-  options: ControlOptions,
-  store: Store,
-): Promise<Result<{ agentToken: string; operatorTokenFile: string }, Failure>> {
+async function ensureTokens(options: ControlOptions, store: Store): Promise<Result<Tokens, Failure>> {
   const { dataDir, clock, random } = options
   const operatorTokenFile = path.join(dataDir, 'operator.token')
   const operator = await ensureSecret(operatorTokenFile, random)
@@ -147,7 +152,7 @@ async function ensureTokens(
   })
   const tokens = [token('operator', operator.value), token('agent', agent.value)]
   const done = await store.write('system:start', (tx) => bootstrap(tx, { orgId: newId.org(clock, random), tokens }))
-  return done.ok ? ok({ agentToken: agent.value, operatorTokenFile }) : done
+  return done.ok ? ok({ agentToken: agent.value, operatorTokenFile, defaultOrg: done.value.id }) : done
 }
 
 /** Several control planes on one database have a data directory each: their tokens must not replace each other's. */

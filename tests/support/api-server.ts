@@ -76,6 +76,7 @@ export async function apiServer(bench: Pick<StoreBench, 'store'>, given: ApiServ
     meter: telemetry.meter,
     limits: { ...LIMITS, ...given.limits },
     version: '0.0.0',
+    defaultOrg: org.id,
     renderMetrics: telemetry.render,
     checks: given.checks ?? {},
   })

@@ -43,6 +43,8 @@ export interface FakeAgentOptions {
   readonly hello?: boolean
 }
 
+type Heard<T extends FromControl['type']> = Extract<FromControl, { type: T }>
+
 export async function connectAgent(options: FakeAgentOptions): Promise<FakeAgent> {
   const socket = new WebSocket(`${options.url.replace(/^http/, 'ws')}${LINK_PATH}`, {
     headers: { authorization: `Bearer ${options.token}` },
@@ -61,18 +63,7 @@ export async function connectAgent(options: FakeAgentOptions): Promise<FakeAgent
   socket.on('close', (code, reason) => {
     closed = { code, reason: String(reason) }
   })
-  socket.on('error', () => {})
-  await new Promise<void>((resolve, reject) => {
-    socket.once('open', resolve)
-    socket.once('unexpected-response', (_request, response) => {
-      let text = ''
-      response.on('data', (chunk) => {
-        text += chunk
-      })
-      response.on('end', () => reject(new Error(`${response.statusCode} ${text}`)))
-    })
-    socket.once('error', reject)
-  })
+  await opened(socket)
   const agent: FakeAgent = {
     heard,
     desired,
@@ -81,18 +72,10 @@ export async function connectAgent(options: FakeAgentOptions): Promise<FakeAgent
     },
     send: (message) => socket.send(JSON.stringify(message)),
     sendRaw: (text) => socket.send(text),
-    waitForMessage: (type, matches = () => true) =>
-      waitFor(
-        () =>
-          heard.find(
-            (message): message is Extract<FromControl, { type: typeof type }> =>
-              message.type === type && matches(message as Extract<FromControl, { type: typeof type }>),
-          ),
-        {
-          what: `a ${type} message`,
-          deadlineMs: 10_000,
-        },
-      ) as Promise<Extract<FromControl, { type: typeof type }>>,
+    waitForMessage: <T extends FromControl['type']>(type: T, matches: (message: Heard<T>) => boolean = () => true): Promise<Heard<T>> => {
+      const isIt = (message: FromControl): message is Heard<T> => message.type === type && matches(message as Heard<T>)
+      return waitFor<Heard<T> | undefined>(() => heard.find(isIt), { what: `a ${type} message`, deadlineMs: 10_000 }) as Promise<Heard<T>>
+    },
     onRequest(given) {
       answer = given
     },
@@ -102,27 +85,43 @@ export async function connectAgent(options: FakeAgentOptions): Promise<FakeAgent
       await waitFor(() => closed, { what: 'the end of the connection', deadlineMs: 5000 })
     },
   }
-  if (options.hello !== false)
-    agent.send({
-      type: 'hello',
-      protocol: PROTOCOL_VERSION,
-      nodeId: nodeId(options.nodeId ?? 'node-a'),
-      bootId: options.bootId ?? 'boot-1',
-      facts: factsOf({
-        runtimes: ['fake', 'process', 'docker'].map((runtime) => ({
-          runtime: runtime as 'fake',
-          usable: true,
-          version: null,
-          detail: '',
-          fix: null,
-          limits: 'none' as const,
-        })),
-        ...options.facts,
-      }),
-      usage: USAGE,
-      instances: [],
-    })
+  if (options.hello !== false) agent.send(helloOf(options))
   return agent
+}
+
+/** Rejects with the status and body when the server does not let it in. */
+function opened(socket: WebSocket): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.on('error', reject)
+    socket.once('open', resolve)
+    socket.once('unexpected-response', (_request, response) => {
+      let text = ''
+      response.on('data', (chunk) => {
+        text += chunk
+      })
+      response.on('end', () => reject(new Error(`${response.statusCode} ${text}`)))
+    })
+  })
+}
+
+function helloOf(options: FakeAgentOptions): FromAgent {
+  const runtimes = (['fake', 'process', 'docker'] as const).map((runtime) => ({
+    runtime,
+    usable: true,
+    version: null,
+    detail: '',
+    fix: null,
+    limits: 'none' as const,
+  }))
+  return {
+    type: 'hello',
+    protocol: PROTOCOL_VERSION,
+    nodeId: nodeId(options.nodeId ?? 'node-a'),
+    bootId: options.bootId ?? 'boot-1',
+    facts: factsOf({ runtimes, ...options.facts }),
+    usage: USAGE,
+    instances: [],
+  }
 }
 
 /** An observation of one step, from `placed` to `to`. */

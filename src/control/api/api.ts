@@ -10,9 +10,11 @@ import type { ApiDeps } from './deps.ts'
 import { envHandlers } from './envs.ts'
 import { EventTail } from './event-tail.ts'
 import { eventHandlers } from './events.ts'
+import { Figures } from './figures.ts'
 import { verbHandlers } from './instance-verbs.ts'
 import { instanceHandlers } from './instances.ts'
 import { Link } from './link.ts'
+import { createNodeCache } from './node-cache.ts'
 import { nodeHandlers } from './nodes.ts'
 import { addOpenRoutes } from './open-routes.ts'
 import { addOpenApi, schemaOf } from './openapi.ts'
@@ -35,11 +37,12 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   const closing = new AbortController()
   const callers = createCallers(deps)
   const tail = new EventTail(deps)
+  const nodes = createNodeCache(deps)
   const link = new Link(deps, callers)
   const { instanceEvents, listEvents } = eventHandlers({ ...deps, tail })
   const { statsInstance, logsInstance, execInstance } = outputHandlers({ ...deps, link })
   const handlers = {
-    ...instanceHandlers(deps),
+    ...instanceHandlers({ ...deps, nodes }),
     ...verbHandlers(deps),
     ...nodeHandlers(deps),
     ...orgHandlers(deps, callers),
@@ -49,10 +52,11 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     statsInstance,
   }
   addRoutes(app, deps, { callers, handlers, streams: { listEvents, logsInstance, execInstance }, closing: closing.signal }, schemaOf)
-  addOpenRoutes(app, deps, { link, callers, schema: schemaOf('health') })
+  const figures = new Figures(deps)
+  addOpenRoutes(app, deps, { link, callers, figures, schema: schemaOf('health') })
   app.server.on('upgrade', (request, socket, head) => link.onUpgrade(request, socket, head))
   await app.ready()
-  registerGauges(deps, link)
+  registerGauges(deps, link, figures)
   return {
     app,
     link,
@@ -60,13 +64,15 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     async close() {
       closing.abort()
       tail.close()
+      nodes.close()
       await link.close()
       await app.close()
     },
   }
 }
 
-function registerGauges(deps: ApiDeps, link: Link): void {
+function registerGauges(deps: ApiDeps, link: Link, figures: Figures): void {
+  deps.meter.gauge('instances', () => figures.waiting)
   deps.meter.gauge('agents_connected', () => [{ value: link.connected }])
   deps.meter.gauge('agent_last_seen_age_seconds', () => [{ value: link.oldestHeardSeconds() }])
 }

@@ -10,7 +10,6 @@ import type { ROUTES, RouteName } from '../../contracts/routes.ts'
 import type { OrgScope } from '../model/org.ts'
 import type { Tx } from '../store/db.ts'
 import type { MutationReply } from '../store/mutate.ts'
-import { DEFAULT_ORG, findOrg } from '../store/orgs.ts'
 import type { Store } from '../store/store.ts'
 import type { Caller } from './caller.ts'
 
@@ -108,13 +107,6 @@ export async function change<Name extends RouteName>(
     body: done.value.body as Answer<Name>,
     ...(done.value.replayed && { headers: { 'idempotency-replayed': 'true' } }),
   })
-}
-
-/** Where a new object goes: the organisation of the caller, else the default one. */
-export async function homeOrg(store: Store, scope: OrgScope): Promise<Result<OrgId, Failure>> {
-  if (scope !== null) return ok(scope)
-  const found = await findOrg(store.db, DEFAULT_ORG, null)
-  return found.ok ? ok(found.value.id) : found
 }
 
 /** Things of the platform rather than of one organisation. */

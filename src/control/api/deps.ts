@@ -1,6 +1,7 @@
 // What the API is made from. Everything it needs is here; nothing in this folder looks anywhere else.
 import type { Clock, Random } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
+import type { OrgId } from '../../contracts/ids.ts'
 import type { Meter } from '../../contracts/metrics.ts'
 import type { HealthView } from '../../contracts/views.ts'
 import type { Store } from '../store/store.ts'
@@ -15,6 +16,7 @@ export interface ApiLimits {
   readonly tokenCacheMs: number
   readonly tokenCacheMax: number
   readonly healthCheckMs: number
+  readonly nodeCacheMs: number
   /** Event stream: heartbeat comments, how often the store is asked without a notification, and what is kept for readers. */
   readonly eventHeartbeatMs: number
   readonly eventPollMs: number
@@ -49,6 +51,8 @@ export interface ApiDeps {
   readonly meter: Meter
   readonly limits: ApiLimits
   readonly version: string
+  /** Where a platform-wide caller's new objects go. */
+  readonly defaultOrg: OrgId
   /** Prometheus text of this process. */
   readonly renderMetrics: () => Promise<string>
   /** Subsystems beside the store and the agents, by name. Never throws. */

@@ -9,7 +9,7 @@ import { envStatus } from '../model/env-status.ts'
 import type { Db } from '../store/db.ts'
 import { findEnv, listEnvs, markEnvDeleting, putEnv } from '../store/envs.ts'
 import { listEnvInstances } from '../store/instances.ts'
-import { change, type Handlers, homeOrg, reply } from './context.ts'
+import { change, type Handlers, reply } from './context.ts'
 import type { ApiDeps } from './deps.ts'
 
 export function envHandlers(deps: ApiDeps): Pick<Handlers, 'deploy' | 'listEnvs' | 'deleteEnv'> {
@@ -19,15 +19,14 @@ export function envHandlers(deps: ApiDeps): Pick<Handlers, 'deploy' | 'listEnvs'
       const { manifest, env } = context.body
       const compiled = compileManifest(manifest, env)
       if (!compiled.ok) return compiled
-      const orgId = await homeOrg(store, context.scope)
-      if (!orgId.ok) return orgId
+      const orgId = context.scope ?? deps.defaultOrg
       const { app, hash } = compiled.value
       const ids = { newAppId: newId.app(clock, random), newEnvId: newId.env(clock, random) }
       return change(store, context, 202, {
-        orgId: orgId.value,
+        orgId,
         target: `${app}/${env}`,
         run: async (tx) => {
-          const put = await putEnv(tx, { orgId: orgId.value, app, env, manifest, manifestHash: hash, ...ids })
+          const put = await putEnv(tx, { orgId, app, env, manifest, manifestHash: hash, ...ids })
           if (!put.ok) return put
           const view = await statusOf(tx.db, put.value.env)
           return view.ok

@@ -13,23 +13,28 @@ import type { InstanceView } from '../../contracts/views.ts'
 import type { NodeRecord } from '../model/node.ts'
 import { historyView, instanceView } from '../model/views.ts'
 import { explain } from '../model/why.ts'
-import { getHeal } from '../store/heals.ts'
+import { getHeal, getHeals } from '../store/heals.ts'
 import { putMetadata } from '../store/instance-changes.ts'
 import { createInstance, findInstance, listInstances, listTransitions } from '../store/instances.ts'
 import { allNodes } from '../store/nodes.ts'
-import { type Context, change, type Handler, type Handlers, homeOrg, reply } from './context.ts'
+import { type Context, change, type Handler, type Handlers, reply } from './context.ts'
 import type { ApiDeps } from './deps.ts'
+import type { NodeCache } from './node-cache.ts'
 
 type Routes = 'createInstance' | 'listInstances' | 'getInstance' | 'putMetadata' | 'whyInstance' | 'historyInstance'
 
-export function instanceHandlers(deps: ApiDeps): Pick<Handlers, Routes> {
+type Deps = ApiDeps & { readonly nodes: NodeCache }
+
+export function instanceHandlers(deps: Deps): Pick<Handlers, Routes> {
   const { store, clock } = deps
   return {
     createInstance: (context) => create(deps, context),
     listInstances: list(deps),
     async getInstance({ params, scope }) {
       const found = await findInstance(store.db, params.id, scope)
-      return found.ok ? ok({ body: instanceView(found.value), headers: etag(found.value) }) : found
+      if (!found.ok) return found
+      const heal = found.value.phase.kind === 'failed' ? await getHeal(store.db, found.value.id) : ok(null)
+      return heal.ok ? ok({ body: instanceView(found.value, heal.value), headers: etag(found.value) }) : heal
     },
     async putMetadata(context) {
       const { params, body, query, scope, ifVersion } = context
@@ -78,26 +83,25 @@ const etag = (instance: { readonly version: number }) => ({ etag: `"${instance.v
 /** A generated name is tried again with other letters; a chosen one is the user's. */
 const NAME_TRIES = 3
 
-async function create(deps: ApiDeps, context: Context<'createInstance'>) {
+async function create(deps: Deps, context: Context<'createInstance'>) {
   const { store, clock, random } = deps
   const { body } = context
   const spec = checkSpec(compileSpec(body))
   if (!spec.ok) return spec
-  const room = await refuseImpossible(deps, spec.value)
+  const room = await refuseImpossible(deps.nodes, spec.value)
   if (!room.ok) return room
-  const orgId = await homeOrg(store, context.scope)
-  if (!orgId.ok) return orgId
+  const orgId = context.scope ?? deps.defaultOrg
   for (let tries = 1; ; tries += 1) {
     const name = body.name ?? `${spec.value.runtime}-${random.text(5)}`
     const id = newId.instance(clock, random)
     const done = await change<'createInstance'>(store, context, 202, {
-      orgId: orgId.value,
+      orgId,
       target: name,
       run: async (tx) => {
         const { labels, metadata, name: _name, ...input } = body
         const made = await createInstance(tx, {
           id,
-          orgId: orgId.value,
+          orgId,
           name,
           spec: spec.value,
           input,
@@ -135,8 +139,8 @@ function checkSpec(compiled: Result<InstanceSpec, Failure>): Result<InstanceSpec
 }
 
 /** Room may come back; a node never grows. So only what exceeds every known node as a whole is refused here, the rest waits. */
-async function refuseImpossible({ store }: ApiDeps, spec: InstanceSpec): Promise<Result<void, Failure>> {
-  const nodes = await allNodes(store.db)
+async function refuseImpossible(cache: NodeCache, spec: InstanceSpec): Promise<Result<void, Failure>> {
+  const nodes = await cache.get()
   if (!nodes.ok) return nodes
   const allocatable = (node: NodeRecord) => node.facts.allocatableMemoryBytes
   if (nodes.value.length === 0 || nodes.value.some((node) => allocatable(node) >= spec.memoryBytes)) return ok(undefined)
@@ -172,6 +176,9 @@ const list =
       ...((query.include_deleted || state === 'deleted') && { includeDeleted: true }),
     })
     if (!page.ok) return page
-    const items: InstanceView[] = page.value.items.map(instanceView)
+    const failed = page.value.items.filter((one) => one.phase.kind === 'failed').map((one) => one.id)
+    const heals = await getHeals(store.db, failed)
+    if (!heals.ok) return heals
+    const items: InstanceView[] = page.value.items.map((one) => instanceView(one, heals.value.get(one.id) ?? null))
     return reply({ items, next_cursor: page.value.nextCursor })
   }

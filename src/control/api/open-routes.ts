@@ -4,6 +4,7 @@ import { HoldfastError } from '../../contracts/errors.ts'
 import { ROUTES } from '../../contracts/routes.ts'
 import { type Callers, refuseRole } from './caller.ts'
 import type { ApiDeps } from './deps.ts'
+import type { Figures } from './figures.ts'
 import { checkHealth } from './health.ts'
 import type { Link } from './link.ts'
 import { unwrap } from './server.ts'
@@ -12,7 +13,7 @@ import { withinStoreTime } from './store-time.ts'
 export function addOpenRoutes(
   app: FastifyInstance,
   deps: ApiDeps,
-  parts: { readonly link: Link; readonly callers: Callers; readonly schema: object },
+  parts: { readonly link: Link; readonly callers: Callers; readonly figures: Figures; readonly schema: object },
 ): void {
   app.get(ROUTES.health.path, { schema: parts.schema }, async (_, reply) => {
     const health = await checkHealth(deps, parts.link)
@@ -27,6 +28,7 @@ export function addOpenRoutes(
       const refused = refuseRole(caller, 'viewer')
       if (refused) throw new HoldfastError(refused)
     }
+    await parts.figures.refresh()
     return reply.type('text/plain; version=0.0.4; charset=utf-8').send(await deps.renderMetrics())
   })
   app.get('/openapi.json', { schema: { hide: true } }, async (_, reply) =>

@@ -1,14 +1,13 @@
 import Fastify from 'fastify'
 import { ROUTES, type RouteName } from '../../contracts/routes.ts'
-import { CONTROL_VERSION } from '../config.ts'
 import { addOpenApi, schemaOf } from './openapi.ts'
 
 /** The document as it is committed: made without a store, without listening. */
-export async function openApiText(): Promise<string> {
+export async function openApiText(version: string): Promise<string> {
   const app = Fastify()
   app.setValidatorCompiler(() => () => true)
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
-  await addOpenApi(app, CONTROL_VERSION)
+  await addOpenApi(app, version)
   for (const name of Object.keys(ROUTES) as RouteName[]) {
     const { method, path } = ROUTES[name]
     app.route({ method, url: path, schema: schemaOf(name), handler: async () => undefined })

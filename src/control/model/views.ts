@@ -16,6 +16,8 @@ import type {
   TokenView,
 } from '../../contracts/views.ts'
 import type { AuditRecord, EventRecord } from './event.ts'
+import type { HealRecord } from './heal.ts'
+import { nextHealMs } from './heal-time.ts'
 import type { InstanceRecord } from './instance.ts'
 import type { NodeRecord } from './node.ts'
 import type { OrgRecord, TokenRecord } from './org.ts'
@@ -67,7 +69,8 @@ export function nextAttemptMs(phase: Phase): number | null {
   }
 }
 
-export function instanceView(row: InstanceRecord): InstanceView {
+/** `heal`: the control plane's work on it, which says when a failed one is tried again. */
+export function instanceView(row: InstanceRecord, heal: HealRecord | null = null): InstanceView {
   const { phase, observed, membership } = row
   const init = observed?.cloudInit ?? null
   return {
@@ -80,7 +83,7 @@ export function instanceView(row: InstanceRecord): InstanceView {
     since: timeOf(phase.sinceMs),
     incarnation: row.incarnation,
     attempt: phase.attempt,
-    next_attempt_at: timeOrNull(nextAttemptMs(phase)),
+    next_attempt_at: timeOrNull(nextAttemptMs(phase) ?? nextHealMs(row, heal)),
     last_error: errorOrNull(phase.lastError),
     desired: { state: row.want, generation: row.generation, observed_generation: row.observedGeneration, spec: { ...specInput(row.spec) } },
     node_id: row.nodeId,

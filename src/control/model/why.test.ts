@@ -229,7 +229,14 @@ const CASES: [string, Partial<InstanceRecord>, Partial<WhyFacts>?][] = [
   ],
   [
     'failed just now',
-    { phase: phaseOf('failed', { ...common, reason: 'start_failed', lastError: error('image_pull_failed', 'TLS handshake timeout.') }) },
+    {
+      phase: phaseOf('failed', {
+        ...common,
+        sinceMs: NOW - S,
+        reason: 'start_failed',
+        lastError: error('image_pull_failed', 'TLS handshake timeout.'),
+      }),
+    },
   ],
   [
     'failed, the healer gave up',

@@ -4,6 +4,7 @@ import { ERRORS } from '../../contracts/errors.ts'
 import type { CheckStanding, Exit, LastError, Phase } from '../../contracts/phase.ts'
 import type { WhyView } from '../../contracts/views.ts'
 import type { HealRecord } from './heal.ts'
+import { nextHealMs, restsBecause } from './heal-time.ts'
 import type { InstanceRecord } from './instance.ts'
 import type { NodeRecord } from './node.ts'
 import { errorView, nextAttemptMs, timeOf } from './views.ts'
@@ -313,26 +314,36 @@ function runningNext({ instance, node }: WhyFacts): string {
 }
 
 function healStep({ instance, heal, nowMs }: WhyFacts): Next {
-  const { name, want } = instance
-  const { lastError, reason } = instance.phase
-  if (want !== 'running') return none('Nothing: it is not wished running.')
-  if (reason === 'recovery_off') return none(`Nothing by itself, because recovery is off: holdfast recover ${name} starts it.`)
-  if (reason === 'exited_error')
-    return none(
-      `Nothing: what is run once is not run again by itself. Read holdfast logs ${name}; holdfast restart ${name} runs it once more.`,
-    )
-  const permanent = reason === 'permanent_error' || (lastError !== null && ERRORS[lastError.code].retry === 'never')
-  if (permanent) {
-    const mend = lastError ? ERRORS[lastError.code].next : 'Correct the cause.'
-    return none(`Nothing by itself. ${mend}${mend.includes('holdfast recover') ? '' : ` To try again: holdfast recover ${name}.`}`)
+  const { name, phase } = instance
+  const because = restsBecause(instance, heal)
+  switch (because) {
+    case 'not_wished':
+      return none('Nothing: it is not wished running.')
+    case 'recovery_off':
+      return none(`Nothing by itself, because recovery is off: holdfast recover ${name} starts it.`)
+    case 'ran_once':
+      return none(
+        `Nothing: what is run once is not run again by itself. Read holdfast logs ${name}; holdfast restart ${name} runs it once more.`,
+      )
+    case 'permanent': {
+      const mend = phase.lastError ? ERRORS[phase.lastError.code].next : 'Correct the cause.'
+      return none(`Nothing by itself. ${mend}${mend.includes('holdfast recover') ? '' : ` To try again: holdfast recover ${name}.`}`)
+    }
+    case 'given_up':
+      return none(
+        `Nothing by itself: the control plane gave up after ${heal?.attempts ?? 0} attempts. Correct the cause, then: holdfast recover ${name}.`,
+      )
+    case null: {
+      const atMs = nextHealMs(instance, heal) ?? nowMs
+      const attempt = heal && heal.generation >= instance.generation ? heal.attempts + 1 : 1
+      return {
+        text: `The control plane tries again ${inTime(atMs, nowMs)} (attempt ${attempt}); holdfast recover ${name} makes it now.`,
+        atMs,
+      }
+    }
+    default:
+      return because satisfies never
   }
-  if (heal?.givenUp)
-    return none(
-      `Nothing by itself: the control plane gave up after ${heal.attempts} attempts. Correct the cause, then: holdfast recover ${name}.`,
-    )
-  if (heal === null) return none('The control plane tries again in a few seconds.')
-  const text = `The control plane tries again ${inTime(heal.dueAtMs, nowMs)} (attempt ${heal.attempts + 1}); holdfast recover ${name} makes it now.`
-  return { text, atMs: heal.dueAtMs }
 }
 
 function lostStep({ instance, node }: WhyFacts): Next {

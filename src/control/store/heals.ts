@@ -168,6 +168,15 @@ export function getHeal(db: Db, instanceId: InstanceId): Promise<Result<HealReco
   })
 }
 
+/** Those of the given instances that have one. */
+export function getHeals(db: Db, ids: readonly InstanceId[]): Promise<Result<ReadonlyMap<InstanceId, HealRecord>, Failure>> {
+  return attempt(async () => {
+    if (ids.length === 0) return new Map()
+    const rows = await db.selectFrom('heals').select(HEAL_COLUMNS).where('instance_id', 'in', ids).execute()
+    return new Map(rows.map(healRecord).map((heal) => [heal.instanceId, heal]))
+  })
+}
+
 /** When the next row may be claimed (due, and not under a lease), to know how long to sleep; null when there is none. */
 export function nextHealDueMs(db: Db): Promise<Result<number | null, Failure>> {
   return attempt(async () => {
