@@ -29,6 +29,8 @@ export interface Core {
   readonly random: Random
   /** Takes over these signals until the returned function is called. */
   readonly onSignal: (signals: readonly SignalName[], run: (signal: SignalName) => void) => () => void
+  /** From here on a reader that goes away (`| head`) no longer ends the process; what is written to it is dropped. */
+  readonly outliveReaders: () => void
   /** Ends the process now, for a second Ctrl-C. */
   readonly exitNow: (code: number) => never
 }

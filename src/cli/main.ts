@@ -9,28 +9,39 @@ import { runCli } from './program.ts'
 
 /** Resolves with the exit code; the caller sets it and lets the process end by itself, so that output in a pipe is not cut off. */
 export async function main(argv: readonly string[]): Promise<number> {
+  const readers: Readers = { outlived: false }
   const core: Core = {
     env: process.env,
     cwd: process.cwd(),
     pid: process.pid,
     uid: process.getuid?.() ?? -1,
     called: process.env.npm_command === 'exec' || process.env.npm_lifecycle_event !== undefined ? 'npx holdfast' : 'holdfast',
-    out: terminal(process.stdout),
-    err: terminal(process.stderr),
+    out: terminal(process.stdout, readers),
+    err: terminal(process.stderr, readers),
     stdin: readStdin,
     stdinIsTty: isatty(0),
     clock: systemClock,
     random: systemRandom,
     onSignal,
+    outliveReaders: () => {
+      readers.outlived = true
+    },
     exitNow: (code) => process.exit(code),
   }
   return runCli(argv, VERBS, packageJson.version, core)
 }
 
-function terminal(stream: NodeJS.WriteStream): Terminal {
-  // A reader that went away (`| head`) wants no more: end quietly, as other tools do.
+/** What becomes of the process when the reader of its output goes away. */
+interface Readers {
+  outlived: boolean
+}
+
+function terminal(stream: NodeJS.WriteStream, readers: Readers): Terminal {
+  let gone = false
+  // A reader that went away wants no more: end quietly, as other tools do.
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.unexpected)
+    gone = true
+    if (!readers.outlived) process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.unexpected)
   })
   return {
     isTty: stream.isTTY === true,
@@ -38,8 +49,14 @@ function terminal(stream: NodeJS.WriteStream): Terminal {
     rows: () => (stream.isTTY ? stream.rows || 24 : Number.POSITIVE_INFINITY),
     write: (text) =>
       new Promise((resolve) => {
-        if (stream.write(text)) resolve()
-        else stream.once('drain', resolve)
+        if (gone || stream.write(text)) return resolve()
+        const done = () => {
+          stream.off('drain', done)
+          stream.off('close', done)
+          stream.off('error', done)
+          resolve()
+        }
+        for (const event of ['drain', 'close', 'error']) stream.once(event, done)
       }),
   }
 }

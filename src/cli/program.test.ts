@@ -120,3 +120,9 @@ test('in a checkout the next command is one that works there', () => {
     'Run npx holdfast why to see, or npx holdfast list; holdfast stopped.',
   )
 })
+
+test('a flag that was meant for the command to run leads to the two dashes', async () => {
+  const { code, err } = await cli(['exec', 'web', 'ls', '-q'])
+  expect(code).toBe(2)
+  expect(err).toContain('put -- before the command')
+})

@@ -67,6 +67,10 @@ function ended(error: CommanderError, printed: string, argv: readonly string[], 
   const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n')
   const suggestion = rest.map((line) => line.trim().replace('(Did', '(did')).join(' ')
   const problem = [first, suggestion].filter(Boolean).join(' ')
+  const swallowed =
+    error.code === 'commander.unknownOption' && !argv.includes('--') && parent?.registeredArguments.at(-1)?.variadic === true
+  if (swallowed && parent.registeredArguments.at(-1)?.name() === 'command')
+    return { kind: 'usage', problem, next: `If it belongs to the command, put -- before the command: holdfast ${where} … -- CMD ARG…` }
   return { kind: 'usage', problem, next: `Run holdfast ${where === undefined ? '' : `${where} `}--help for what it takes.` }
 }
 

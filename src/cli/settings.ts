@@ -27,8 +27,10 @@ interface Endpoint {
 }
 
 export function clientSettings(core: Core, wishes: Wishes): Result<Settings, Failure> {
-  const url = wishes.url ?? core.env.HOLDFAST_URL
-  const token = tokenFromEnv(core)
+  // A data directory that was named in words means the platform in it, whatever the environment says.
+  const named = wishes.url === undefined && wishes.dataDir !== undefined
+  const url = named ? undefined : (wishes.url ?? (core.env.HOLDFAST_URL || undefined))
+  const token = named ? ok(null) : tokenFromEnv(core)
   if (!token.ok) return token
   if (url !== undefined && !isHttpUrl(url))
     return err(failure('invalid_input', `${url} is not an http or https address.`, { field: 'url' }))

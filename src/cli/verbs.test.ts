@@ -237,6 +237,9 @@ test('the local token goes only to the address that the same directory names', a
   const found = await cli(['list'], { cwd: path.join(cwd, 'deep', 'er') })
   expect(found).toMatchObject({ code: 0, out: 'no instances; launch one with holdfast launch, or deploy a manifest\n' })
   expect(api.asked.at(-1)!.headers.authorization).toBe('Bearer local-secret')
+  // A directory named in words wins over the environment, and its own token goes along.
+  await cli(['list', '--data-dir', dir], { cwd: '/', env: { HOLDFAST_URL: 'http://127.0.0.1:1', HOLDFAST_TOKEN: 'of-another-one' } })
+  expect(api.asked.at(-1)!.headers.authorization).toBe('Bearer local-secret')
   const other = await stubApi(() => ({ body: { items: [], next_cursor: null } }))
   await cli(['list', '--url', other.url], { cwd })
   expect(other.asked.at(-1)!.headers.authorization).toBeUndefined()

@@ -2,7 +2,7 @@
 // Timing out says nothing about the operation itself, which goes on; that is why it has an exit code of its own.
 import { err, ok, type Result } from '../base/result.ts'
 import type { Client } from '../client/client.ts'
-import { type Failure, failure } from '../contracts/errors.ts'
+import { type ErrorCode, type Failure, failure } from '../contracts/errors.ts'
 import type { InstanceView } from '../contracts/views.ts'
 import type { Core } from './core.ts'
 import { shortSpan } from './render/human.ts'
@@ -70,6 +70,9 @@ function isOver(instance: InstanceView, awaited: Awaited): boolean {
 
 const POLL_MS = { first: 50, factor: 1.5, max: 1000 }
 
+/** The control plane is away; it says nothing about what is waited for. */
+export const PASSING: ReadonlySet<ErrorCode> = new Set(['control_unreachable', 'store_unavailable', 'shutting_down'])
+
 /** What came of waiting: the instance (undefined once it is gone), and whether it is what was awaited. */
 export interface Waited {
   readonly reached: boolean
@@ -94,7 +97,7 @@ export async function awaitState(core: Core, client: Client, options: WaitOption
     if (!seen.ok && seen.error.code === 'not_found' && last !== 'not seen yet')
       return ok({ reached: options.awaited === 'deleted' || options.awaited === 'stopped', instance: undefined })
     // The control plane may be restarting: waiting is about the instance, so go on until the time is up.
-    if (!seen.ok && seen.error.code !== 'control_unreachable' && seen.error.code !== 'store_unavailable') return seen
+    if (!seen.ok && !PASSING.has(seen.error.code)) return seen
     if (seen.ok) {
       const instance = seen.value
       last = `${instance.state}, ${instance.reason}`

@@ -44,6 +44,7 @@ export function bufferCore(options: CliOptions = {}): { readonly core: Core; rea
     clock: systemClock,
     random: systemRandom,
     onSignal: () => () => undefined,
+    outliveReaders: () => undefined,
     exitNow: (code) => {
       throw new Error(`the test called exitNow(${code})`)
     },

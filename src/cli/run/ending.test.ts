@@ -43,3 +43,10 @@ test('one Ctrl-C that arrives twice is one wish; a later second one does not wai
   expect(() => world.send('SIGINT')).toThrow('exit')
   expect(world.exited()).toBe(130)
 })
+
+test('the loss of a terminal ends only what was running in it', () => {
+  const world = signals()
+  const ending = onEnding(world.core)
+  world.send('SIGHUP')
+  expect(ending.signal.aborted).toBe(false)
+})

@@ -18,8 +18,11 @@ export interface Ending {
 export function onEnding(core: Core): Ending {
   const controller = new AbortController()
   const { promise, resolve } = Promise.withResolvers<SignalName>()
+  core.outliveReaders()
   let firstMs = 0
   const release = core.onSignal(['SIGINT', 'SIGTERM', 'SIGHUP'], (signal) => {
+    // The terminal is gone, but this was not running in it: `nohup`, or output into a file.
+    if (signal === 'SIGHUP' && !core.out.isTty) return
     if (controller.signal.aborted) {
       if (core.clock.elapsedMs() - firstMs > SAME_WISH_MS) core.exitNow(128 + NUMBERS[signal])
       return

@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises'
 import { Cleanup } from '../../base/cleanup.ts'
 import { ok, type Result } from '../../base/result.ts'
 import { createClient } from '../../client/client.ts'
-import type { Failure } from '../../contracts/errors.ts'
+import { type Failure, failure } from '../../contracts/errors.ts'
 import type { Core } from '../core.ts'
 import { EXIT } from '../exit.ts'
 import { type LoadedManifest, loadManifest } from '../manifest.ts'
@@ -83,10 +83,14 @@ async function serve(given: Serving): Promise<Outcome> {
   if (out.json) await core.out.write(`${JSON.stringify({ ready: true, url: control.url, data: place.dir })}\n`)
   else await core.out.write(`holdfast ready url=${control.url} data=${place.dir}\n`)
   const watched = new AbortController()
+  // What goes wrong while showing is shown; the platform serves on.
+  const tell = async (error: unknown) => {
+    if (!watched.signal.aborted) await report(core, out.json, failure('internal', error instanceof Error ? error.message : String(error)))
+  }
   const watching =
     given.manifest === undefined
       ? Promise.resolve()
-      : deployAndWatch(given, given.manifest, control, AbortSignal.any([watched.signal, ending.signal]))
+      : deployAndWatch(given, given.manifest, control, AbortSignal.any([watched.signal, ending.signal])).catch(tell)
   const signal = await ending.asked
   watched.abort()
   await watching

@@ -16,7 +16,7 @@ export const agent = verb({
     config: text('--config <file>', 'configuration (HOLDFAST_CONFIG; default: holdfast.config.toml in the state directory or here)'),
   },
   async run({ core, out, flags }) {
-    const control = flags.control ?? flags.url ?? core.env.HOLDFAST_URL
+    const control = flags.control ?? flags.url ?? (core.env.HOLDFAST_URL || undefined)
     if (control === undefined) return usage('agent needs --control URL, or HOLDFAST_URL', '--control')
     if (flags.stateDir === undefined) return usage('agent needs --state-dir DIR', '--state-dir')
     const { runAgent } = await import('../run/agent.ts')

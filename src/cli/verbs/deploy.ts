@@ -10,6 +10,7 @@ import { envLine } from '../render/env.ts'
 import { report } from '../report.ts'
 import { connect } from '../session.ts'
 import { type Outcome, verb } from '../verb.ts'
+import { PASSING } from '../wait.ts'
 
 export const DEFAULT_ENV = 'prod'
 const WAIT_TIMEOUT_MS = 300_000
@@ -65,7 +66,7 @@ async function waitForEnv(core: Core, out: Output, client: Client, first: EnvSta
   const startedMs = core.clock.elapsedMs()
   let shown = ''
   for (let now: Result<EnvStatusView, Failure> = ok(first); ; now = await readEnv(client, first)) {
-    if (!now.ok && now.error.code !== 'control_unreachable' && now.error.code !== 'store_unavailable') return now
+    if (!now.ok && !PASSING.has(now.error.code)) return now
     if (now.ok) {
       const env = now.value
       if (envLine(env) !== shown) await out.note(envLine(env))
