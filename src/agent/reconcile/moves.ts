@@ -3,7 +3,7 @@
 import { fingerprint } from '../../base/hash.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import type { Attempt, Exit, LastError, Phase, Reason } from '../../contracts/phase.ts'
-import type { Action, Facts, Note, Step } from '../model/plan.ts'
+import type { Action, Facts, Note, SeenObject, Step } from '../model/plan.ts'
 import { ATTEMPTS_KEPT, type InstanceRecord } from '../model/record.ts'
 
 export const step = (
@@ -53,6 +53,14 @@ export const specKey = (record: InstanceRecord): string => fingerprint(record.de
 
 export const specChanged = (record: InstanceRecord): boolean => record.incarnation > 0 && record.startedSpec !== specKey(record)
 
+/** The object of the current incarnation: number and nonce. A number alone may be that of a life the journal of which was lost. */
+export const currentObject = (record: InstanceRecord, objects: readonly SeenObject[]): SeenObject | undefined =>
+  objects.find((object) => object.incarnation === record.incarnation && object.nonce === record.nonce)
+
+/** The next number, above all that the runtime shows: what it keeps of an unknown life must not be taken for the new incarnation. */
+const nextIncarnation = (record: InstanceRecord, { seen }: Facts): number =>
+  1 + Math.max(record.incarnation, ...(seen.kind === 'known' ? seen.objects.map((object) => object.incarnation) : []))
+
 /** Ends the running attempt in the history, if there is one. */
 export function closeAttempt(
   record: InstanceRecord,
@@ -70,8 +78,9 @@ export function beginAttempt(record: InstanceRecord, facts: Facts, reason: Reaso
   const { desired } = record
   const changed = specChanged(record)
   const episode = record.episode && !clean ? { ...record.episode, attempts: record.episode.attempts + 1 } : null
+  const incarnation = nextIncarnation(record, facts)
   const attempt: Attempt = {
-    incarnation: record.incarnation + 1,
+    incarnation,
     attempt: episode?.attempts ?? 1,
     reason,
     startedAtMs: facts.nowMs,
@@ -82,7 +91,7 @@ export function beginAttempt(record: InstanceRecord, facts: Facts, reason: Reaso
   const closed = closeAttempt(record, 'cancelled', facts.nowMs)
   const next: InstanceRecord = {
     ...closed,
-    incarnation: record.incarnation + 1,
+    incarnation,
     nonce: facts.freshNonce,
     startedSpec: specKey(record),
     attemptGeneration: desired.generation,
@@ -128,7 +137,7 @@ export function endEpisode(
 /** The exit of the current incarnation, if the runtime knows it. */
 export function currentExit(record: InstanceRecord, facts: Facts): Exit | null {
   if (facts.seen.kind === 'unknown') return record.lastExit
-  return facts.seen.objects.find((object) => object.incarnation === record.incarnation)?.exit ?? record.lastExit
+  return currentObject(record, facts.seen.objects)?.exit ?? record.lastExit
 }
 
 export const describeExit = (exit: Exit | null): string => {

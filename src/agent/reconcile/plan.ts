@@ -11,7 +11,7 @@ import type { PhaseKind } from '../../contracts/phase.ts'
 import type { Facts, SeenObject, Step } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
 import { planGone } from './gone.ts'
-import { beginAttempt, closeAttempt, common, endEpisode, move, specChanged, step, withError } from './moves.ts'
+import { beginAttempt, closeAttempt, common, currentObject, endEpisode, move, specChanged, step, withError } from './moves.ts'
 import { startFailed, unfit } from './recover.ts'
 import { planRunning } from './running.ts'
 
@@ -91,17 +91,30 @@ function planEnded(record: InstanceRecord, facts: Facts): Step {
 
 function planPreparing(record: InstanceRecord, facts: Facts): Step {
   const { outcome } = facts
-  if (specChanged(record)) return beginAttempt(record, facts, 'requested', true)
+  if (isOvertaken(record)) return beginAnew(record, facts)
   if (outcome?.action === 'prepare') {
     if (!outcome.ok) return outcome.failure.code === 'cancelled' ? step(record, 'cancelled') : startFailed(record, facts, outcome.failure)
-    const ready = { ...record, hostPorts: [...(outcome.hostPorts ?? record.hostPorts)] }
+    // A recovery asked for meanwhile is this start.
+    const acted = { ...record.acted, recoverSeq: record.desired.recoverSeq }
+    const ready = { ...record, acted, hostPorts: [...(outcome.hostPorts ?? record.hostPorts)] }
     return step(move(ready, { kind: 'starting', ...common(ready, facts, record.phase.reason) }), 'prepared')
   }
   return step(record, 'prepare', { action: { kind: 'prepare', id: record.desired.id } })
 }
 
+/** What was prepared or is being started is not what is wished by now. */
+const isOvertaken = (record: InstanceRecord): boolean => specChanged(record) || record.desired.restartSeq > record.acted.restartSeq
+
+/** A start by wish, from zero: the episode that it overtakes is cancelled. */
+function beginAnew(record: InstanceRecord, facts: Facts): Step {
+  const { record: closed, notes } = endEpisode(record, facts, 'cancelled')
+  const begun = beginAttempt(closed, facts, 'requested', true)
+  return { ...begun, notes: [...notes, ...begun.notes] }
+}
+
 function planStarting(record: InstanceRecord, facts: Facts): Step {
   const { outcome, seen } = facts
+  if (isOvertaken(record)) return beginAnew(record, facts)
   if (outcome?.action === 'start' && !outcome.ok && outcome.failure.code !== 'cancelled') return startFailed(record, facts, outcome.failure)
   if (outcome?.action === 'stop' && !outcome.ok)
     return step(withError(record, outcome.failure, facts.nowMs), 'an older incarnation does not stop', {
@@ -111,7 +124,9 @@ function planStarting(record: InstanceRecord, facts: Facts): Step {
   const alive = olderAlive(record, seen.objects)
   if (alive.length > 0)
     return step(record, 'an older incarnation still lives', { action: { kind: 'stop', id: record.desired.id, objects: alive } })
-  const current = seen.objects.find((object) => object.incarnation === record.incarnation)
+  const current = currentObject(record, seen.objects)
+  if (!current && seen.objects.some((object) => object.incarnation >= record.incarnation))
+    return beginAttempt(record, facts, record.phase.reason, record.episode === null)
   // A process that ended at once is a crash, not a failed start: it did run.
   if (!current || current.state === 'created') return step(record, 'start', { action: { kind: 'start', id: record.desired.id } })
   const started = { ...record, startedAtMs: current.startedAtMs ?? facts.nowMs }
@@ -122,9 +137,7 @@ function planStarting(record: InstanceRecord, facts: Facts): Step {
 }
 
 export const olderAlive = (record: InstanceRecord, objects: readonly SeenObject[]): readonly SeenObject[] =>
-  objects.filter(
-    (object) => object.incarnation !== record.incarnation && object.matches && (object.state === 'running' || object.state === 'paused'),
-  )
+  objects.filter((object) => object !== currentObject(record, objects) && object.matches && isAlive(object))
 
 /** Stopping in order to start again, or a stop that a newer wish overtook: finish it, then go on. */
 function planStopping(record: InstanceRecord, facts: Facts): Step {
@@ -138,7 +151,7 @@ function planStopping(record: InstanceRecord, facts: Facts): Step {
   if (seen.kind === 'unknown') return step(record, 'the runtime does not answer', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
   const alive = seen.objects.filter((object) => object.matches && (object.state === 'running' || object.state === 'paused'))
   if (alive.length > 0) return step(record, 'stop', { action: { kind: 'stop', id: record.desired.id, objects: alive } })
-  const exit = seen.objects.find((object) => object.incarnation === record.incarnation)?.exit ?? record.lastExit
+  const exit = currentObject(record, seen.objects)?.exit ?? record.lastExit
   const gone = { ...record, lastExit: exit }
   const { reason } = record.phase
   if (reason === 'unhealthy_restart')
@@ -154,13 +167,9 @@ function planStopping(record: InstanceRecord, facts: Facts): Step {
 function planWaiting(record: InstanceRecord, facts: Facts, dueMs: number): Step {
   const { desired, acted } = record
   if (desired.recoverSeq > acted.recoverSeq) return beginAttempt({ ...record, failures: 0 }, facts, 'forced', false)
-  if (desired.restartSeq > acted.restartSeq || specChanged(record)) {
-    const { record: closed, notes } = endEpisode(record, facts, 'cancelled')
-    const begun = beginAttempt(closed, facts, 'requested', true)
-    return { ...begun, notes: [...notes, ...begun.notes] }
-  }
+  if (isOvertaken(record)) return beginAnew(record, facts)
   if (facts.seen.kind === 'unknown') return step(record, 'the runtime does not answer', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
-  const current = facts.seen.objects.find((object) => object.incarnation === record.incarnation)
+  const current = currentObject(record, facts.seen.objects)
   if (current?.matches && current.state === 'running') {
     const { record: closed, notes } = endEpisode(record, facts, 'self_recovered')
     const back = { ...closed, startedAtMs: current.startedAtMs ?? facts.nowMs, verified: false }

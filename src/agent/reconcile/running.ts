@@ -4,7 +4,7 @@ import { failure } from '../../contracts/errors.ts'
 import type { Phase } from '../../contracts/phase.ts'
 import type { Facts, Note, SeenObject, Step } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
-import { closeAttempt, common, endEpisode, lastError, move, specChanged, step, withError } from './moves.ts'
+import { closeAttempt, common, currentObject, endEpisode, lastError, move, specChanged, step, withError } from './moves.ts'
 import { closeEpisode, ended } from './recover.ts'
 
 const RETRY_EFFECT_MS = 5000
@@ -12,8 +12,11 @@ const RETRY_EFFECT_MS = 5000
 export function planRunning(record: InstanceRecord, facts: Facts): Step {
   const { seen } = facts
   if (seen.kind === 'unknown') return step(record, 'the runtime does not answer; nothing follows from that')
-  const current = seen.objects.find((object) => object.incarnation === record.incarnation)
-  if (!current) return ended(record, facts, null, 'process_dead')
+  const current = currentObject(record, seen.objects)
+  if (!current) {
+    const replaced = seen.objects.some((object) => object.incarnation === record.incarnation)
+    return ended(record, facts, null, replaced ? 'process_mismatch' : 'process_dead')
+  }
   if (current.state === 'dead') return ended(record, facts, current.exit, 'process_dead')
   if (!current.matches) return ended(record, facts, null, 'process_mismatch')
   return planAsked(record, facts) ?? planPause(record, facts, current) ?? planChecks(record, facts) ?? planProven(record, facts)

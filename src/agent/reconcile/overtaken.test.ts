@@ -1,0 +1,78 @@
+// Lives the planner did not begin itself, and wishes that overtake a start.
+import { describe, expect, test } from 'vitest'
+import { specOf, World } from '../../../tests/support/plan-world.ts'
+import type { SeenObject } from '../model/plan.ts'
+import { plan } from './plan.ts'
+
+const object = (change: Partial<SeenObject>): SeenObject => ({
+  incarnation: 1,
+  nonce: 'of an unknown life',
+  state: 'dead',
+  exit: null,
+  matches: true,
+  startedAtMs: 1,
+  ...change,
+})
+
+describe('the journal of an instance was lost, its objects were not', () => {
+  test('dead incarnations of the unknown life are not taken for the new one, the living one is replaced once', () => {
+    const world = new World()
+    world.objects = [object({}), object({ incarnation: 2 }), object({ incarnation: 3, state: 'running' })]
+    world.settle().pass(20_000)
+    expect(world.actions.map(({ kind }) => kind)).toEqual(['prepare', 'stop', 'start'])
+    expect(world.record).toMatchObject({ incarnation: 4, verified: true, failures: 0, phase: { kind: 'running' } })
+  })
+  test('also when the runtime could not be asked before', () => {
+    const world = new World()
+    world.reachable = false
+    world.settle()
+    expect(world.record).toMatchObject({ incarnation: 1, phase: { kind: 'starting' } })
+    world.reachable = true
+    world.objects = [object({ state: 'running' }), object({ incarnation: 2 })]
+    world.pass(5000).pass(20_000)
+    expect(world.record).toMatchObject({ incarnation: 3, verified: true, failures: 0, phase: { kind: 'running' } })
+    expect(world.alive()).toMatchObject([{ incarnation: 3 }])
+  })
+  test('deleted before anything else: every object goes', () => {
+    const world = new World({ want: 'deleted' })
+    world.objects = [object({}), object({ incarnation: 2, state: 'running' })]
+    world.settle()
+    expect(world.kind).toBe('deleted')
+    expect(world.objects).toEqual([])
+  })
+})
+
+describe('a wish that overtakes a start', () => {
+  const recovering = () => {
+    const world = new World().settle().pass(20_000)
+    world.end(1, { code: 1, signal: null })
+    const orphaned = plan(world.record, world.facts(null))
+    const preparing = plan(orphaned.record, world.facts(null))
+    expect(preparing.record).toMatchObject({ phase: { kind: 'preparing' }, episode: { attempts: 1 } })
+    return { world, preparing: preparing.record }
+  }
+  test('a new spec between prepare and start is prepared too, not started unprepared and replaced a moment later', () => {
+    const { world, preparing } = recovering()
+    const ready = plan(preparing, world.facts({ action: 'prepare', ok: true }))
+    expect(ready.record.phase.kind).toBe('starting')
+    world.record = { ...ready.record, desired: { ...ready.record.desired, generation: 2, spec: specOf({ command: ['other'] }) } }
+    world.actions.length = 0
+    world.notes.length = 0
+    world.settle().pass(5000)
+    expect(world.actions.map(({ kind }) => kind)).toEqual(['prepare', 'start'])
+    expect(world.notes.filter(({ kind }) => kind === 'episode_ended')).toMatchObject([{ outcome: 'cancelled', attempts: 1 }])
+  })
+  test.each([
+    ['a new spec', { spec: specOf({ command: ['other'] }) }, 'cancelled'],
+    ['a restart', { restartSeq: 1 }, 'cancelled'],
+    ['a recovery', { recoverSeq: 1 }, 'success'],
+  ] as const)('%s while preparing: one start, and the episode has one outcome', (_what, change, outcome) => {
+    const { world, preparing } = recovering()
+    world.actions.length = 0
+    world.notes.length = 0
+    world.record = { ...preparing, desired: { ...preparing.desired, ...change, generation: 2 } }
+    world.settle().pass(5000)
+    expect(world.actions.map(({ kind }) => kind)).toEqual(['prepare', 'start'])
+    expect(world.notes.filter(({ kind }) => kind === 'episode_ended')).toMatchObject([{ outcome }])
+  })
+})
