@@ -331,11 +331,12 @@ function connect(shared: Shared, instances: Instances, scanner: Scanner, reporte
     },
     usage,
     onWelcome: (items, seen) => {
-      for (const { id, seq } of seen) instances.acked(id, seq)
       const known = new Set(items.map((item) => item.id))
       for (const [id, { record }] of instances.entries)
         if (!known.has(id) && record.phase.kind !== 'deleted') log.warn('instance unknown to the control plane', { instance_id: id })
       instances.setDesired(items)
+      // After the wishes: of an instance whose journal was lost, too, it has to be known how far it was numbered.
+      for (const { id, seq } of seen) instances.acked(id, seq)
     },
     onDesired: (items) => instances.setDesired(items),
     onAck: (items) => {

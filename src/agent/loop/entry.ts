@@ -19,6 +19,8 @@ export interface Entry {
   wish: Desired | null
   /** Transitions the control plane has not stored yet, oldest first. */
   outbox: readonly Transition[]
+  /** The control plane has stored transitions up to this number, which a lost journal does not know: the next one goes above it. */
+  seqFloor: number
   standings: readonly CheckStanding[]
   verdict: Verdict
   /** Aborts the action under way. */
@@ -45,6 +47,7 @@ export function newEntry(record: InstanceRecord, outbox: readonly Transition[]):
     epoch: 0,
     wish: null,
     outbox,
+    seqFloor: 0,
     standings: [],
     verdict: NO_VERDICT,
     abort: null,

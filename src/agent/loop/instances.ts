@@ -118,6 +118,11 @@ export class Instances {
   acked(id: InstanceId, seq: number): void {
     const entry = this.entries.get(id)
     if (!entry) return
+    // Not of this numbering: it is no word on what this agent has told.
+    if (seq > entry.record.seq) {
+      entry.seqFloor = Math.max(entry.seqFloor, seq)
+      return
+    }
     entry.outbox = entry.outbox.filter((transition) => transition.seq > seq)
     if (entry.record.phase.kind === 'deleted' && seq >= entry.record.seq) {
       entry.deletionStored = true

@@ -96,7 +96,7 @@ export class Stepper {
       const next = plan(draft.record, this.#facts(entry, draft.record))
       entry.outcome = null
       const moved = next.record.phase !== draft.record.phase
-      draft = this.#advance(draft, next)
+      draft = this.#advance(entry, draft, next)
       // A step that says when to be asked again has said its last word until then.
       const waits = next.wakeAtMs !== null && next.wakeAtMs > this.#deps.clock.wallMs()
       const quiet = (!moved || waits) && !entry.look && !newer(entry)
@@ -133,11 +133,11 @@ export class Stepper {
     return { ...draft, record: { ...draft.record, desired: wish } }
   }
 
-  #advance(draft: Draft, next: Step): Draft {
+  #advance({ seqFloor }: Entry, draft: Draft, next: Step): Draft {
     const notes = [...draft.notes, ...next.notes.map((note) => ({ note, record: next.record }))]
     const before = draft.record
     if (next.record.phase === before.phase) return { ...draft, record: next.record, notes }
-    const record: InstanceRecord = { ...next.record, seq: before.seq + 1 }
+    const record: InstanceRecord = { ...next.record, seq: Math.max(before.seq, seqFloor) + 1 }
     const exit = 'exit' in record.phase ? record.phase.exit : record.lastExit
     const transition: Transition = {
       seq: record.seq,

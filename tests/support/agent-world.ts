@@ -1,0 +1,142 @@
+// The reconcile loop on the fake driver and a manual clock, its journal in memory.
+import { afterEach } from 'vitest'
+import { createFakeDriver } from '../../src/agent/drivers/fake/fake-driver.ts'
+import { type ExecuteDeps, execute } from '../../src/agent/execute/execute.ts'
+import { createLedger } from '../../src/agent/execute/ledger.ts'
+import { LIMITS } from '../../src/agent/limits.ts'
+import { Instances } from '../../src/agent/loop/instances.ts'
+import { createScanner } from '../../src/agent/loop/scanner.ts'
+import type { JournalLine } from '../../src/agent/model/record.ts'
+import { lookAt, lookAtAll } from '../../src/agent/observe/look.ts'
+import { err, OK, type Result } from '../../src/base/result.ts'
+import { semaphore } from '../../src/base/semaphore.ts'
+import type { Desired } from '../../src/contracts/agent-protocol.ts'
+import type { Failure } from '../../src/contracts/errors.ts'
+import { InstanceId, OrgId } from '../../src/contracts/ids.ts'
+import type { Meter } from '../../src/contracts/metrics.ts'
+import { InstanceInput } from '../../src/contracts/spec.ts'
+import { compileSpec } from '../../src/contracts/spec-compile.ts'
+import { ManualClock, seededRandom } from './manual-clock.ts'
+
+export const ID = InstanceId.parse('inst_00000000000000000001')
+const QUIET: Meter = { count() {}, observe() {}, gauge() {} }
+
+export function desired(change: Partial<Desired> = {}, id = ID): Desired {
+  const spec = compileSpec(InstanceInput.parse({ runtime: 'fake', command: ['fake', 'run'] }))
+  if (!spec.ok) throw new Error(spec.error.detail)
+  return {
+    id,
+    orgId: OrgId.parse('org_00000000000000000001'),
+    name: 'web',
+    generation: 1,
+    want: 'running',
+    spec: spec.value,
+    labels: {},
+    recoveryMode: null,
+    restartSeq: 0,
+    recoverSeq: 0,
+    healSeq: 0,
+    ...change,
+  }
+}
+
+const open: Instances[] = []
+afterEach(async () => {
+  for (const instances of open.splice(0)) await instances.close()
+})
+
+interface Lines {
+  lines: JournalLine[]
+  refuse: Failure | null
+}
+
+export function agent(
+  world = createFakeDriver({ clock: new ManualClock() }),
+  clock = new ManualClock(),
+  kept: Map<InstanceId, Lines> = new Map(),
+) {
+  const { driver, control } = world
+  const logs: { level: string; msg: string }[] = []
+  const told: string[] = []
+  const looking: { before: () => void } = { before() {} }
+  const say = (level: string) => (msg: string) => void logs.push({ level, msg })
+  const ledger = createLedger(() => OK)
+  const deps: ExecuteDeps = {
+    clock,
+    limits: LIMITS,
+    drivers: new Map([['fake', driver]]),
+    ledger,
+    ports: { resolve: async () => ({ ok: true, value: [] }), adopt() {}, release() {} },
+    starts: semaphore(4),
+    nodeId: 'node-1',
+  }
+  const journal = async (id: InstanceId, line: JournalLine): Promise<Result<void, Failure>> => {
+    const file = kept.get(id) ?? { lines: [], refuse: null }
+    kept.set(id, file)
+    if (file.refuse) return err(file.refuse)
+    file.lines.push(line)
+    return OK
+  }
+  const instances = new Instances({
+    clock,
+    random: seededRandom(1),
+    log: { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') },
+    meter: QUIET,
+    limits: LIMITS,
+    look: async (id, _runtime, signal) => {
+      const sight = await lookAt(clock, driver, id, 5000, signal)
+      looking.before()
+      return sight
+    },
+    execute: (record, action, signal) => execute(deps, record, action, signal),
+    journal,
+    removeFiles: async (id) => {
+      kept.delete(id)
+      return OK
+    },
+    policyFor: () => ({
+      mode: 'on',
+      maxRetries: 3,
+      backoff: { baseMs: 30_000, factor: 2, maxMs: 300_000 },
+      recoveryTimeoutMs: 600_000,
+      stableAfterMs: 10_000,
+      verifyAfterMs: 1000,
+      cooldownMs: 300_000,
+      allowDataLoss: false,
+    }),
+    gated: () => false,
+    changed: (entry) => void told.push(entry.sight.kind),
+    adoptReservation: (record) => ledger.adopt(record.desired.id, record.desired.spec),
+    releaseReservation: (id) => ledger.release(id),
+  })
+  open.push(instances)
+  void driver.watch((event) => {
+    if (event.kind === 'instance') instances.lookAgain(event.id)
+  })
+  const scanner = createScanner({
+    clock,
+    log: { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') },
+    meter: QUIET,
+    instances,
+    runtimes: ['fake'],
+    detectionIntervalMs: 60_000,
+    statusIntervalMs: 15_000,
+    list: () => lookAtAll(clock, driver, 5000, new AbortController().signal),
+    status: (_runtime) => driver.status(new AbortController().signal),
+    statusChanged() {},
+  })
+  return {
+    clock,
+    driver,
+    control,
+    instances,
+    scanner,
+    logs,
+    told,
+    looking,
+    kept,
+    ledger,
+    entry: () => instances.entries.get(ID),
+    kind: () => instances.entries.get(ID)?.record.phase.kind,
+  }
+}
