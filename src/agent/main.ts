@@ -25,7 +25,7 @@ import { answer } from './execute/requests.ts'
 import { nodeIdentity } from './identity.ts'
 import { LIMITS } from './limits.ts'
 import { type Link, openLink } from './link/link.ts'
-import type { Entry } from './loop/entry.ts'
+import { type Entry, holdsReservation } from './loop/entry.ts'
 import { registerGauges } from './loop/gauges.ts'
 import { createHealthKeeper, type HealthKeeper, isGated } from './loop/health.ts'
 import { Instances } from './loop/instances.ts'
@@ -92,7 +92,7 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent, F
   // Alone it is there to stop what runs; it must not first start again what an orderly end has stopped.
   if (options.controlUrl === null) parts.instances.beginShutdown()
   parts.instances.adopt(loaded.value)
-  for (const { last } of loaded.value) parts.ports.adopt(last.record.desired.id, last.record.hostPorts)
+  for (const { last } of loaded.value) if (holdsReservation(last.record)) parts.ports.adopt(last.record.desired.id, last.record.hostPorts)
   await Promise.all([...drivers.values()].map((driver) => driver.watch((event) => parts.onDriverEvent(driver.runtime, event))))
   await parts.scanner.start()
   options.log.info('agent started', { node_id: nodeId, adopted: loaded.value.length })

@@ -30,28 +30,31 @@ export function createPorts(): Ports {
     return err(failure('port_in_use', `No free port found in ${TRIES_MAX} tries.`))
   }
 
+  /** Ok when the port is the instance's now. What it holds already is not probed: its older incarnation may still listen there. */
+  const take = async (id: InstanceId, port: number, protocol: 'tcp' | 'udp'): Promise<Result<number, Failure>> => {
+    const holder = taken.get(port)
+    if (holder === id) return ok(port)
+    if (holder !== undefined) return err(failure('port_in_use', `Port ${port} belongs to instance ${holder}.`, { port }))
+    // Before the probe, or two who want it would both find it free.
+    taken.set(port, id)
+    // UDP is not probed: two listeners may share a port there, and nothing refuses them.
+    if (protocol === 'udp' || (await bind(port)) !== 'EADDRINUSE') return ok(port)
+    taken.delete(port)
+    return err(failure('port_in_use', `Port ${port} of the node is already in use.`, { port }))
+  }
+
   return {
     async resolve(id, spec, held) {
       if (spec.runtime !== 'process') return ok(spec.ports.map((port) => port.host))
-      if (held.length === spec.ports.length && held.length > 0) return ok(held)
       const ports: number[] = []
-      for (const wanted of spec.ports) {
-        if (wanted.host === 0) {
-          const chosen = await choose(id)
-          if (!chosen.ok) return chosen
-          ports.push(chosen.value)
-          continue
-        }
-        const inUse = failure('port_in_use', `Port ${wanted.host} of the node is already in use.`, { port: wanted.host })
-        if (!free(id, wanted.host))
-          return err(failure('port_in_use', `Port ${wanted.host} belongs to instance ${taken.get(wanted.host)}.`, { port: wanted.host }))
-        // UDP is not probed: two listeners may share a port there, and nothing refuses them.
-        if (wanted.protocol === 'tcp') {
-          const bound = await bind(wanted.host)
-          if (bound === 'EADDRINUSE') return err(inUse)
-        }
-        taken.set(wanted.host, id)
-        ports.push(wanted.host)
+      for (const [index, { host, protocol }] of spec.ports.entries()) {
+        const before = held.length === spec.ports.length ? (held[index] ?? 0) : 0
+        const wanted = host === 0 ? before : host
+        const got = wanted === 0 ? await choose(id) : await take(id, wanted, protocol)
+        // A chosen one that somebody else has by now is chosen anew.
+        const settled = got.ok || host !== 0 ? got : await choose(id)
+        if (!settled.ok) return settled
+        ports.push(settled.value)
       }
       return ok(ports)
     },

@@ -1,0 +1,69 @@
+import { createServer, type Server } from 'node:net'
+import { afterEach, expect, test } from 'vitest'
+import { specOf } from '../../../tests/support/plan-world.ts'
+import { InstanceId } from '../../contracts/ids.ts'
+import { createPorts, type Ports } from './ports.ts'
+
+const A = InstanceId.parse('inst_0000000000000000000a')
+const B = InstanceId.parse('inst_0000000000000000000b')
+const servers: Server[] = []
+afterEach(async () => {
+  for (const server of servers.splice(0)) await new Promise((resolve) => server.close(resolve))
+})
+
+const portSpec = (host: number) => specOf({ ports: [{ internal: host, host }] })
+
+async function resolved(ports: Ports, id: InstanceId, host: number, held: readonly number[] = []): Promise<number> {
+  const got = await ports.resolve(id, portSpec(host), held)
+  if (!got.ok) throw new Error(got.error.detail)
+  return got.value[0] ?? 0
+}
+
+async function listenOn(port: number): Promise<void> {
+  const server = createServer()
+  servers.push(server)
+  await new Promise<void>((resolve) => server.listen(port, '0.0.0.0', resolve))
+}
+
+test('a fixed port that went to another instance while this one was stopped is refused by name, not found out by a crash', async () => {
+  const ports = createPorts()
+  const port = await resolved(ports, A, 0)
+  ports.release(A)
+  expect(await resolved(ports, B, port)).toBe(port)
+  expect(await ports.resolve(A, portSpec(port), [port])).toMatchObject({ ok: false, error: { code: 'port_in_use', fields: { port } } })
+})
+
+test('so is one that a stranger took meanwhile', async () => {
+  const ports = createPorts()
+  const port = await resolved(ports, A, 0)
+  ports.release(A)
+  await listenOn(port)
+  expect(await ports.resolve(A, portSpec(port), [port])).toMatchObject({ ok: false, error: { code: 'port_in_use' } })
+  // Nothing of the refusal stays behind.
+  expect(await ports.resolve(B, portSpec(port), [])).toMatchObject({ ok: false, error: { detail: expect.stringContaining('of the node') } })
+})
+
+test('a chosen port is kept over a stop, and chosen anew when it is somebody else by then', async () => {
+  const ports = createPorts()
+  const port = await resolved(ports, A, 0)
+  ports.release(A)
+  expect(await resolved(ports, A, 0, [port])).toBe(port)
+  ports.release(A)
+  await listenOn(port)
+  expect(await resolved(ports, A, 0, [port])).not.toBe(port)
+})
+
+test('a port the instance still holds is its own, whoever listens: its older incarnation does', async () => {
+  const ports = createPorts()
+  const port = await resolved(ports, A, 0)
+  await listenOn(port)
+  expect(await resolved(ports, A, port, [port])).toBe(port)
+})
+
+test('of two who want one port at the same moment one gets it', async () => {
+  const ports = createPorts()
+  const port = await resolved(ports, A, 0)
+  ports.release(A)
+  const both = await Promise.all([ports.resolve(A, portSpec(port), []), ports.resolve(B, portSpec(port), [])])
+  expect(both.filter((one) => one.ok)).toHaveLength(1)
+})
