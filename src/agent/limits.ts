@@ -2,11 +2,12 @@
 import { assert } from '../base/assert.ts'
 
 export const LIMITS = {
-  /** Instances whose plans run at once; each is mostly waiting for an effect. */
-  plansMax: 256,
+  /** Instances whose turn runs at once; each is mostly waiting for an effect. As many as a node may have: hundreds that wait for a slow
+   * image or engine must not keep another one from being stopped or recovered. What is scarce has a line of its own (starts). */
+  plansMax: 4096,
   /** Steps one instance may take in one go before others get their turn. */
   stepsPerRunMax: 64,
-  /** Starts at once, as a multiple of the cores: a storm of restarts must leave the agent able to answer. */
+  /** Starts at once, as a multiple of the cores, for each runtime: a storm of restarts must leave the agent able to answer. */
   startsPerCore: 2,
   inspectDeadlineMs: 5000,
   listDeadlineMs: 30_000,

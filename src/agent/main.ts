@@ -179,7 +179,8 @@ function assemble(
     link: null,
   }
   const ports = createPorts()
-  const starts = semaphore(Math.max(4, LIMITS.startsPerCore * monitor.capacity().cores))
+  const startsMax = Math.max(4, LIMITS.startsPerCore * monitor.capacity().cores)
+  const starts = new Map([...drivers.keys()].map((runtime) => [runtime, semaphore(startsMax)] as const))
   const executing: ExecuteDeps = { clock, limits: LIMITS, drivers, ledger, ports, starts, nodeId }
   const reporter = createReporter({
     clock,
@@ -195,7 +196,7 @@ function assemble(
   cleanup.add('instances', () => instances.close())
   cleanup.add('reporter', () => reporter.close())
   const health = makeHealth(shared, instances, reporter)
-  registerGauges(options.telemetry.meter, instances.entries, clock, starts)
+  registerGauges(options.telemetry.meter, instances.entries, clock, [...starts.values()])
   const scanner = makeScanner(shared, instances)
   cleanup.add('scanner', () => scanner.close())
   cleanup.add('requests', () => shared.closing.abort(new Error('the agent is closing')))

@@ -67,7 +67,7 @@ export function agent(
     drivers: new Map([['fake', driver]]),
     ledger,
     ports: { resolve: async () => ({ ok: true, value: [] }), adopt() {}, release() {} },
-    starts: semaphore(4),
+    starts: new Map([['fake', semaphore(4)]]),
     nodeId: 'node-1',
   }
   const journal = async (id: InstanceId, line: JournalLine): Promise<Result<void, Failure>> => {

@@ -27,7 +27,8 @@ export interface ExecuteDeps {
   readonly drivers: ReadonlyMap<Runtime, Driver>
   readonly ledger: Ledger
   readonly ports: Ports
-  readonly starts: Semaphore
+  /** One line per runtime: starts that hang in one engine hold up no recovery in another. */
+  readonly starts: ReadonlyMap<Runtime, Semaphore>
   readonly nodeId: string
 }
 
@@ -137,13 +138,12 @@ async function prepare(deps: ExecuteDeps, driver: Driver, record: InstanceRecord
 }
 
 async function runStart(deps: ExecuteDeps, driver: Driver, record: InstanceRecord, signal: AbortSignal): Promise<Result<Seen, Failure>> {
+  const start = () =>
+    guard(deps.clock, deps.limits.startDeadlineMs, 'start_timeout', signal, (inner) => driver.start(wantedOf(record, deps.nodeId), inner))
+  const line = deps.starts.get(record.desired.spec.runtime)
   try {
     // Time in the line is not start time: the deadline begins inside.
-    return await deps.starts.run(signal, () =>
-      guard(deps.clock, deps.limits.startDeadlineMs, 'start_timeout', signal, (inner) =>
-        driver.start(wantedOf(record, deps.nodeId), inner),
-      ),
-    )
+    return await (line ? line.run(signal, start) : start())
   } catch (error) {
     if (signal.aborted) return err(failure('cancelled', 'A newer wish replaced the start.', {}, error))
     throw error

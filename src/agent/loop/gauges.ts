@@ -17,7 +17,7 @@ const orphanedSinceMs = (entry: Entry): number | null => {
   return episode && !entry.record.verified ? episode.startedAtMs : null
 }
 
-export function registerGauges(meter: Meter, entries: ReadonlyMap<unknown, Entry>, clock: Clock, starts: Semaphore): void {
+export function registerGauges(meter: Meter, entries: ReadonlyMap<unknown, Entry>, clock: Clock, starts: readonly Semaphore[]): void {
   const all = () => [...entries.values()]
   const tally = (label: string, keys: readonly string[], words: readonly string[] = []) => {
     const counts = new Map<string, number>(words.map((word) => [word, 0]))
@@ -60,6 +60,6 @@ export function registerGauges(meter: Meter, entries: ReadonlyMap<unknown, Entry
     )
   meter.gauge('instance_crash_loops', byRuntime('crash_looping'))
   meter.gauge('instances_quarantined', byRuntime('quarantined'))
-  meter.gauge('recoveries_running', () => [{ value: starts.running }])
-  meter.gauge('recoveries_queued', () => [{ value: starts.waiting }])
+  meter.gauge('recoveries_running', () => [{ value: starts.reduce((sum, { running }) => sum + running, 0) }])
+  meter.gauge('recoveries_queued', () => [{ value: starts.reduce((sum, { waiting }) => sum + waiting, 0) }])
 }
