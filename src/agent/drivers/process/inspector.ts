@@ -111,6 +111,10 @@ export class Inspector {
     }
     // Not executed yet; if the keeper is gone, nobody will say when it is.
     if (!executed && attended) return { kind: 'pending', want, started: null, kept: true }
+    // A keeper that has just ended after our look at the process was not killed: it has written why.
+    const last = executed || attended ? [] : namesIn(run.dir)
+    if (last.includes('failed')) return this.#failed(run)
+    if (last.includes('exit')) return this.#ended(run, known, want)
     const notes = [...want.notes]
     if (!attended) notes.push('its keeper was killed: how it ends will not be known')
     let matches = true
