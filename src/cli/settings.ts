@@ -82,12 +82,19 @@ export function readEndpoint(dir: string): Endpoint | undefined {
 const readToken = (dir: string): string | null => readText(tokenFile(dir))?.trim() || null
 
 function tokenFromEnv(core: Core): Result<string | null, Failure> {
-  if (core.env.HOLDFAST_TOKEN) return ok(core.env.HOLDFAST_TOKEN)
+  if (core.env.HOLDFAST_TOKEN) return sendable(core.env.HOLDFAST_TOKEN.trim(), 'HOLDFAST_TOKEN')
   const file = core.env.HOLDFAST_TOKEN_FILE
   if (!file) return ok(null)
   const token = readText(path.resolve(core.cwd, file))?.trim()
-  return token ? ok(token) : err(failure('unauthenticated', `HOLDFAST_TOKEN_FILE names ${file}, which cannot be read or is empty.`))
+  if (!token) return err(failure('unauthenticated', `HOLDFAST_TOKEN_FILE names ${file}, which cannot be read or is empty.`))
+  return sendable(token, file)
 }
+
+/** What no header can carry would fail like a broken network; it is a wrong token, and is not repeated in the message. */
+const sendable = (token: string, from: string): Result<string, Failure> =>
+  /^[\x21-\x7e]+$/.test(token)
+    ? ok(token)
+    : err(failure('unauthenticated', `${from} holds characters that no token has, such as a space or a line break.`))
 
 function readText(file: string): string | undefined {
   try {

@@ -161,6 +161,14 @@ test('--wait ends 0 when reached, 8 on a terminal failure with its cause, 7 when
   }))
   expect(late.code).toBe(7)
   expect(late.err).toContain('holdfast why')
+  const retried = instanceView({
+    state: 'failed',
+    reason: 'start_failed',
+    last_error: { code: 'port_in_use', message: 'm', detail: 'Port 80 is in use', next: 'n', retry: 'later', at: null, fields: {} },
+  })
+  const still = await run(['wait', 'web', 'running', '--wait-timeout', '50ms'], () => ({ body: retried }))
+  expect(still.code).toBe(7)
+  expect(still.err).toContain('(now failed, start_failed; port_in_use: Port 80 is in use).')
 })
 
 test('restart --wait is not satisfied by the run that was there before', async () => {

@@ -100,10 +100,11 @@ export async function awaitState(core: Core, client: Client, options: WaitOption
     if (!seen.ok && !PASSING.has(seen.error.code)) return seen
     if (seen.ok) {
       const instance = seen.value
-      last = `${instance.state}, ${instance.reason}`
+      const face = `${instance.state}, ${instance.reason}`
+      last = instance.last_error === null ? face : `${face}; ${instance.last_error.code}: ${instance.last_error.detail}`
       name = instance.name
-      if (last !== shown) await options.onChange?.(instance)
-      shown = last
+      if (face !== shown) await options.onChange?.(instance)
+      shown = face
       const verdict = judge(instance, options.awaited, options.afterIncarnation)
       if (verdict !== 'waiting') return ok({ reached: verdict === 'reached', instance })
     }

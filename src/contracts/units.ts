@@ -46,7 +46,8 @@ export const Memory = z.string().transform((text, ctx) => {
 })
 
 /** vCPU as a decimal number, a relative share: 0.001 to 64. */
-export const Cpu = z.number().min(CPU_MIN).max(CPU_MAX)
+const CPU_HINT = `must be from ${CPU_MIN} to ${CPU_MAX}`
+export const Cpu = z.number().min(CPU_MIN, CPU_HINT).max(CPU_MAX, CPU_HINT)
 
 /** Duration text in, milliseconds out; more than zero. */
 export const Duration = z.string().transform((text, ctx) => {
