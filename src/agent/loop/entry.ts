@@ -30,6 +30,8 @@ export interface Entry {
   outcome: Outcome | null
   /** The disk refused to take the last step; nothing further is done until it does. */
   trouble: Failure | null
+  /** The record is ahead of the journal: the disk is full, and what is wished away was let go nevertheless. */
+  unwritten: boolean
   /** When the event that made us look came in, in elapsed milliseconds; null when no event is being answered. */
   eventAtMs: number | null
   /** The control plane has stored its deletion; the files may go. */
@@ -55,6 +57,7 @@ export function newEntry(record: InstanceRecord, outbox: readonly Transition[]):
     cancelWake: () => {},
     outcome: null,
     trouble: null,
+    unwritten: false,
     eventAtMs: null,
     deletionStored: false,
   }

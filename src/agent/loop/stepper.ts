@@ -57,6 +57,13 @@ const newer = (entry: Entry): boolean => entry.wish !== null && entry.wish.gener
 const sameStart = (a: InstanceRecord, b: InstanceRecord): boolean =>
   a.incarnation === b.incarnation && a.nonce === b.nonce && a.startedSpec === b.startedSpec && a.hostPorts.join() === b.hostPorts.join()
 
+/**
+ * To stop what is wished away needs no disk: deleting is how people make room, so it must work when there is none. After a crash in just
+ * this moment the next agent finds it as it was before, and starts nothing either before there is room.
+ */
+const leadsAway = ({ phase }: InstanceRecord): boolean =>
+  phase.kind === 'stopped' || (phase.kind === 'stopping' && phase.towards !== 'restart')
+
 export class Stepper {
   readonly #deps: StepperDeps
   readonly #closing: AbortController
@@ -106,7 +113,7 @@ export class Stepper {
       // A start waits only for its incarnation to be on disk, and that is so since it was prepared.
       const ahead = next.action?.kind === 'start' && sameStart(entry.record, draft.record)
       if (!ahead && !(await committed)) return this.#retryLater(entry)
-      if (!next.action) return this.wake(entry, next.wakeAtMs)
+      if (!next.action) return entry.unwritten ? this.#retryLater(entry) : this.wake(entry, next.wakeAtMs)
       await this.#act(entry, draft.record, next.action)
       if (!(await committed)) return this.#retryLater(entry)
       draft = draftOf(entry)
@@ -172,7 +179,7 @@ export class Stepper {
   /** False when the disk refused: then nothing of the draft has happened. */
   async #commit(entry: Entry, draft: Draft): Promise<boolean> {
     const { record, transitions } = draft
-    if (record === entry.record) {
+    if (record === entry.record && !entry.unwritten) {
       // An adopted instance whose state needs no change is heard of here for the first time: its checks begin with that.
       if (faceOf(entry) !== entry.face) this.#tell(entry)
       return true
@@ -186,10 +193,15 @@ export class Stepper {
           error: written.error.detail,
         })
       entry.trouble = written.error
-      this.#tell(entry)
-      return false
+      entry.unwritten = written.error.code === 'disk_full' && leadsAway(record)
+      if (!entry.unwritten) {
+        this.#tell(entry)
+        return false
+      }
+    } else {
+      entry.trouble = null
+      entry.unwritten = false
     }
-    entry.trouble = null
     entry.record = record
     entry.outbox = [...entry.outbox, ...transitions].slice(-this.#deps.limits.outboxMax)
     const detectionMs = entry.eventAtMs === null ? null : this.#deps.clock.elapsedMs() - entry.eventAtMs
@@ -215,6 +227,7 @@ export class Stepper {
   #retryLater(entry: Entry): void {
     this.wake(entry, this.#deps.clock.wallMs() + this.#deps.limits.diskRetryMs)
   }
+
 
   async #act(entry: Entry, record: InstanceRecord, action: Action): Promise<void> {
     const controller = new AbortController()

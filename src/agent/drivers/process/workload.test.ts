@@ -227,14 +227,17 @@ describeNeeds('perl', 'process driver: the workload', () => {
       { command: ['/bin/sh', '-c', '(setsid sleep 600 &) ; setsid sleep 600 & exit 9'] },
     )
     assert.deepEqual(result, { ok: true, value: 9 })
-    assert.equal(harness.living().length, before)
+    await until('nothing of the command is left', async () => harness.living().length === before)
     must(await bench.driver.probe(want, bench.signal))
   })
 
   test('a command beside it ends with it', async () => {
-    const { bench } = await setUp()
+    const { harness, bench } = await setUp()
     const want = await bench.startReady()
+    const before = harness.living().length
     const running = bench.exec(want, { kind: 'stubborn' }, { timeoutMs: 60_000 })
+    // Its keeper and the command itself: an exec that comes after the end is another story.
+    await until('the command runs', async () => harness.living().length >= before + 2)
     await bench.stop(want, 100)
     const { result } = await running
     assert.equal(result.ok ? 'ok' : result.error.fields?.instance_ended, true)
