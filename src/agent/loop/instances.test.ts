@@ -112,6 +112,37 @@ test('a full disk stops every further step, says so, and goes on when there is r
   expect(one.kind()).toBe('running')
 })
 
+test('on a full disk what is wished stopped is stopped and told, and written down when there is room', async () => {
+  const one = agent()
+  one.instances.setDesired([desired()])
+  await one.clock.advance(2000)
+  const file = one.kept.get(ID) ?? { lines: [], refuse: null }
+  file.refuse = failure('disk_full', 'no space left')
+  one.instances.setDesired([desired({ generation: 2, want: 'stopped' })])
+  await one.clock.advance(500)
+  expect(one.control.live(ID)).toHaveLength(0)
+  expect(one.instances.observed(ID)).toMatchObject({ generation: 2, phase: { kind: 'stopped' } })
+  expect(file.lines.at(-1)?.record.phase.kind).toBe('running')
+  file.refuse = null
+  await one.clock.advance(3000)
+  expect(file.lines.at(-1)?.record).toMatchObject({ desired: { want: 'stopped' }, phase: { kind: 'stopped' } })
+})
+
+test('on a full disk a deletion frees what it can before it is final; final it is only on disk', async () => {
+  const one = agent()
+  one.instances.setDesired([desired()])
+  await one.clock.advance(2000)
+  const file = one.kept.get(ID) ?? { lines: [], refuse: null }
+  file.refuse = failure('disk_full', 'no space left')
+  one.instances.setDesired([desired({ generation: 2, want: 'deleted' })])
+  await one.clock.advance(500)
+  expect(one.control.world.objects.filter((object) => !object.removed)).toEqual([])
+  expect(one.kind()).toBe('stopping')
+  file.refuse = null
+  await one.clock.advance(3000)
+  expect(one.kind()).toBe('deleted')
+})
+
 test('an old wish never wins, and the same wish twice acts once', async () => {
   const one = agent()
   one.instances.setDesired([desired({ generation: 5 })])

@@ -193,11 +193,11 @@ export class Stepper {
           error: written.error.detail,
         })
       entry.trouble = written.error
-      entry.unwritten = written.error.code === 'disk_full' && leadsAway(record)
-      if (!entry.unwritten) {
+      if (written.error.code !== 'disk_full' || !leadsAway(record)) {
         this.#tell(entry)
         return false
       }
+      entry.unwritten = true
     } else {
       entry.trouble = null
       entry.unwritten = false
@@ -227,7 +227,6 @@ export class Stepper {
   #retryLater(entry: Entry): void {
     this.wake(entry, this.#deps.clock.wallMs() + this.#deps.limits.diskRetryMs)
   }
-
 
   async #act(entry: Entry, record: InstanceRecord, action: Action): Promise<void> {
     const controller = new AbortController()
