@@ -8,7 +8,7 @@ import { EXIT } from './exit.ts'
 import { COMMON_FLAGS, type Flag, type Flags, type FlagValues } from './flags.ts'
 import { output } from './output.ts'
 import { report } from './report.ts'
-import { GROUPS, type ListedVerb } from './verb.ts'
+import type { ListedVerb } from './verb.ts'
 
 /** One run of the command line; resolves with the exit code and never rejects. */
 export async function runCli(argv: readonly string[], verbs: readonly ListedVerb[], version: string, core: Core): Promise<number> {
@@ -138,7 +138,3 @@ const wantsJson = (argv: readonly string[]): boolean => {
   const end = argv.indexOf('--')
   return (end < 0 ? argv : argv.slice(0, end)).includes('--json')
 }
-
-/** The groups in the order of `--help`. */
-export const inGroupOrder = (verbs: readonly ListedVerb[]): readonly ListedVerb[] =>
-  [...verbs].sort((a, b) => GROUPS.indexOf(a.group) - GROUPS.indexOf(b.group))

@@ -9,7 +9,6 @@ import { type Failure, failure } from '../contracts/errors.ts'
 import type { Core } from './core.ts'
 
 export const DATA_DIR_NAME = '.holdfast'
-export const DEFAULT_LISTEN = '127.0.0.1:7070'
 
 export interface Settings {
   readonly url: string

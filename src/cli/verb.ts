@@ -6,7 +6,7 @@ import type { Core } from './core.ts'
 import type { COMMON_FLAGS, Flags, FlagValues } from './flags.ts'
 import type { Output } from './output.ts'
 
-export const GROUPS = ['Platform', 'Deploy and launch', 'Look', 'Act', 'Operate'] as const
+type Group = 'Platform' | 'Deploy and launch' | 'Look' | 'Act' | 'Operate'
 
 export interface Call<F extends Flags> {
   readonly core: Core
@@ -23,7 +23,7 @@ export interface Verb<F extends Flags = Flags> {
   readonly name: string
   /** As commander wants them: `<id>`, `[command...]`. */
   readonly args: string
-  readonly group: (typeof GROUPS)[number]
+  readonly group: Group
   readonly summary: string
   /** More for `--help`: examples. */
   readonly more?: string
