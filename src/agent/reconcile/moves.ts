@@ -48,6 +48,15 @@ export function common(record: InstanceRecord, facts: Facts, reason: Reason, err
 
 export const move = (record: InstanceRecord, phase: Phase): InstanceRecord => ({ ...record, phase })
 
+/** Two readings of one clock may differ by this without its having been set. */
+const CLOCK_SLACK_MS = 1000
+
+/** The wall clock was set back beyond that moment. How much time has passed since is unknown then, and nobody may wait for it to come again. */
+const wasSetBack = (momentMs: number, nowMs: number): boolean => nowMs < momentMs - CLOCK_SLACK_MS
+
+/** Not yet `dueMs`, counted from `sinceMs`. */
+export const tooEarly = (sinceMs: number, dueMs: number, nowMs: number): boolean => nowMs < dueMs && !wasSetBack(sinceMs, nowMs)
+
 /** What a start depends on. Labels are not part of it: a changed label restarts nothing. */
 export const specKey = (record: InstanceRecord): string => fingerprint(record.desired.spec)
 

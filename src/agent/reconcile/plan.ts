@@ -11,7 +11,7 @@ import type { PhaseKind } from '../../contracts/phase.ts'
 import type { Facts, SeenObject, Step } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
 import { planGone } from './gone.ts'
-import { beginAttempt, closeAttempt, common, currentObject, endEpisode, move, specChanged, step, withError } from './moves.ts'
+import { beginAttempt, closeAttempt, common, currentObject, endEpisode, move, specChanged, step, tooEarly, withError } from './moves.ts'
 import { startFailed, unfit } from './recover.ts'
 import { planRunning } from './running.ts'
 
@@ -181,7 +181,7 @@ function planWaiting(record: InstanceRecord, facts: Facts, dueMs: number): Step 
       notes,
     })
   }
-  if (facts.nowMs < dueMs) return step(record, 'waiting for the next attempt', { wakeAtMs: dueMs })
+  if (tooEarly(record.phase.sinceMs, dueMs, facts.nowMs)) return step(record, 'waiting for the next attempt', { wakeAtMs: dueMs })
   return beginAttempt(record, facts, record.phase.reason, false)
 }
 
@@ -194,8 +194,8 @@ function planQuarantined(record: InstanceRecord, facts: Facts, untilMs: number):
     return step({ ...record, acted: { ...acted, healSeq: desired.healSeq } }, 'a quarantine is not lifted by the healer', {
       wakeAtMs: untilMs,
     })
-  if (facts.policy.mode !== 'on' || facts.nowMs < untilMs)
-    return step(record, 'quarantined', { wakeAtMs: facts.nowMs < untilMs ? untilMs : null })
+  const early = tooEarly(record.phase.sinceMs, untilMs, facts.nowMs)
+  if (facts.policy.mode !== 'on' || early) return step(record, 'quarantined', { wakeAtMs: early ? untilMs : null })
   const { lastError: error, reason } = record.phase
   const trial: InstanceRecord = {
     ...closeAttempt(record, 'cancelled', facts.nowMs),

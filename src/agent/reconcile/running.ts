@@ -4,7 +4,7 @@ import { failure } from '../../contracts/errors.ts'
 import type { Phase } from '../../contracts/phase.ts'
 import type { Facts, Note, SeenObject, Step } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
-import { closeAttempt, common, currentObject, endEpisode, lastError, move, specChanged, step, withError } from './moves.ts'
+import { closeAttempt, common, currentObject, endEpisode, lastError, move, specChanged, step, tooEarly, withError } from './moves.ts'
 import { closeEpisode, ended } from './recover.ts'
 
 const RETRY_EFFECT_MS = 5000
@@ -99,7 +99,7 @@ function planChecks(record: InstanceRecord, facts: Facts): Step | undefined {
 function planProven(record: InstanceRecord, facts: Facts): Step {
   const { verdict, policy, nowMs } = facts
   const startedAtMs = record.startedAtMs ?? nowMs
-  const proven = verdict.gated ? verdict.health === 'healthy' : nowMs - startedAtMs >= policy.verifyAfterMs
+  const proven = verdict.gated ? verdict.health === 'healthy' : !tooEarly(startedAtMs, startedAtMs + policy.verifyAfterMs, nowMs)
   if (!record.verified) {
     if (!proven) return step(record, 'not verified yet', { wakeAtMs: verdict.gated ? null : startedAtMs + policy.verifyAfterMs })
     const { record: closed, notes } = closeEpisode(
@@ -115,5 +115,7 @@ function planProven(record: InstanceRecord, facts: Facts): Step {
   }
   if (record.failures === 0) return step(record, 'as wished')
   const stableAtMs = startedAtMs + policy.stableAfterMs
-  return nowMs >= stableAtMs ? step({ ...record, failures: 0 }, 'stable') : step(record, 'not stable yet', { wakeAtMs: stableAtMs })
+  return !tooEarly(startedAtMs, stableAtMs, nowMs)
+    ? step({ ...record, failures: 0 }, 'stable')
+    : step(record, 'not stable yet', { wakeAtMs: stableAtMs })
 }
