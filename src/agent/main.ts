@@ -191,7 +191,7 @@ function assemble(
   })
   const instances = makeInstances(shared, executing, files, (entry) => {
     health.follow(entry)
-    reporter.dirty(entry.record.desired.id)
+    reporter.dirty(entry.record.desired.id, entry.record.phase.kind)
   })
   cleanup.add('instances', () => instances.close())
   cleanup.add('reporter', () => reporter.close())
@@ -276,7 +276,7 @@ function makeHealth({ options, drivers, log, cleanup }: Shared, instances: Insta
     entry: (id) => instances.entries.get(id),
     watch: (subject) => prober.set(subject),
     unwatch: (id) => prober.drop(id),
-    changed: (entry) => reporter.dirty(entry.record.desired.id),
+    changed: (entry) => reporter.dirty(entry.record.desired.id, entry.record.phase.kind),
     nudge: (id) => instances.nudge(id),
     lookAgain: (id) => instances.lookAgain(id),
   })

@@ -3,6 +3,7 @@
 import type { Clock } from '../../base/clock.ts'
 import type { Observed } from '../../contracts/agent-protocol.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
+import type { PhaseKind } from '../../contracts/phase.ts'
 
 export interface ReporterDeps {
   readonly clock: Clock
@@ -14,27 +15,36 @@ export interface ReporterDeps {
 }
 
 export interface Reporter {
-  dirty(id: InstanceId): void
+  /** `phase` says how soon it is worth telling. */
+  dirty(id: InstanceId, phase: PhaseKind): void
   /** After a reconnect: everything again. */
   resendAll(): void
   close(): void
 }
 
-/** Changes of one instance come in bursts (a restart is four transitions in some milliseconds); this folds most of a burst. */
-const GATHER_MS = 2
+/** News that will not last: a restart is four transitions in some milliseconds, and telling of each would slow it down. */
+const PASSING_MS = 20
+/** News that lasts goes at once; this folds instances that come to rest together. */
+const LASTING_MS = 1
 const RETRY_MS = 250
 
+const PASSING: ReadonlySet<PhaseKind> = new Set(['placed', 'preparing', 'starting', 'recovering', 'stopping'])
+
 export function createReporter(deps: ReporterDeps): Reporter {
+  const { clock } = deps
   const dirty = new Set<InstanceId>()
-  let cancel: (() => void) | null = null
+  let timer: { readonly dueMs: number; readonly cancel: () => void } | null = null
   let closed = false
 
   const arm = (delayMs: number) => {
-    if (closed || cancel) return
-    cancel = deps.clock.after(delayMs, () => {
-      cancel = null
+    const dueMs = clock.elapsedMs() + delayMs
+    if (closed || (timer && timer.dueMs <= dueMs)) return
+    timer?.cancel()
+    const cancel = clock.after(delayMs, () => {
+      timer = null
       flush()
     })
+    timer = { dueMs, cancel }
   }
   const flush = () => {
     while (dirty.size > 0) {
@@ -45,9 +55,9 @@ export function createReporter(deps: ReporterDeps): Reporter {
     }
   }
   return {
-    dirty(id) {
+    dirty(id, phase) {
       dirty.add(id)
-      arm(GATHER_MS)
+      arm(PASSING.has(phase) ? PASSING_MS : LASTING_MS)
     },
     resendAll() {
       for (const id of deps.ids()) dirty.add(id)
@@ -55,7 +65,7 @@ export function createReporter(deps: ReporterDeps): Reporter {
     },
     close() {
       closed = true
-      cancel?.()
+      timer?.cancel()
     },
   }
 }
