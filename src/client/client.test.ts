@@ -241,7 +241,11 @@ test('a first connection that fails, and a revoked token, end the event stream w
   })
   expect(await client(url).events({ follow: true }, () => {})).toMatchObject({ ok: false, error: { code: 'unauthenticated' } })
   expect(calls).toBe(2)
-  expect(await client('http://127.0.0.1:1').events({ follow: true }, () => {})).toMatchObject({
+  await new Promise((resolve) => {
+    open[0]!.closeAllConnections()
+    open.splice(0)[0]!.close(resolve)
+  })
+  expect(await client(url).events({ follow: true }, () => {})).toMatchObject({
     ok: false,
     error: { code: 'control_unreachable' },
   })

@@ -109,6 +109,7 @@ async function readPages(call: Client['call'], options: EventsOptions, onEvent: 
       await onEvent(event)
       cursor = event.cursor
     }
-    if (page.value.next_cursor === null || items.length === 0) return ok(cursor)
+    if (page.value.next_cursor === null) return ok(cursor)
+    cursor = page.value.next_cursor
   }
 }

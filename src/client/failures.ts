@@ -54,5 +54,7 @@ export function transportFailure(error: unknown, url: string): Failure {
   return failure('control_unreachable', detail, { url, ...(code !== undefined && { cause_code: code }) }, error)
 }
 
-/** Nothing was sent, because nobody took the connection. */
-export const isRefused = (given: Failure): boolean => given.code === 'control_unreachable' && given.fields?.cause_code === 'ECONNREFUSED'
+/** Nothing was sent, because nobody took the connection: only a restart under way can mend that soon. */
+export const isRefused = (given: Failure): boolean => given.code === 'control_unreachable' && NOBODY.has(given.fields?.cause_code)
+
+const NOBODY: ReadonlySet<unknown> = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH'])

@@ -75,10 +75,9 @@ export async function exchange(transport: Transport, route: Route, options: Call
   const startedMs = clock.elapsedMs()
   for (let failures = 1; ; failures += 1) {
     const got = await tryOnce(transport, url, init, options.signal)
-    if (got.ok || !repeatable || options.signal?.aborted || !isTransient(got.error)) return got
+    if (got.ok || !repeatable || options.signal?.aborted) return got
     const waitMs = backoffMs(CLIENT_LIMITS.retryBackoff, failures, transport.random.fraction())
-    const budgetMs = isRefused(got.error) ? Math.min(CLIENT_LIMITS.refusedRetryMs, transport.retryMs) : transport.retryMs
-    if (clock.elapsedMs() - startedMs + waitMs > budgetMs) return got
+    if (clock.elapsedMs() - startedMs + waitMs > retryBudgetMs(transport, got.error)) return got
     try {
       await clock.sleep(waitMs, options.signal)
     } catch {
@@ -87,8 +86,13 @@ export async function exchange(transport: Transport, route: Route, options: Call
   }
 }
 
-const isTransient = (given: Failure) =>
-  given.code === 'control_unreachable' || given.code === 'store_unavailable' || given.code === 'shutting_down'
+const TRANSIENT: ReadonlySet<string> = new Set(['control_unreachable', 'store_unavailable', 'shutting_down'])
+
+/** How long a request that failed so may be repeated; negative = not at all. */
+export function retryBudgetMs(transport: Transport, given: Failure): number {
+  if (!TRANSIENT.has(given.code)) return -1
+  return isRefused(given) ? Math.min(CLIENT_LIMITS.refusedRetryMs, transport.retryMs) : transport.retryMs
+}
 
 async function tryOnce(
   transport: Transport,

@@ -8,7 +8,7 @@ import { EventView, StreamLine } from '../contracts/views.ts'
 import { answerToFailure, parseJson, problemToFailure, transportFailure } from './failures.ts'
 import { CLIENT_LIMITS } from './limits.ts'
 import { readLines } from './lines.ts'
-import { buildInit, buildUrl, type CallOptions, readText, type Transport } from './request.ts'
+import { buildInit, buildUrl, type CallOptions, readText, retryBudgetMs, type Transport } from './request.ts'
 import { readServerEvents } from './sse.ts'
 
 export interface OutputChunk {
@@ -64,6 +64,8 @@ export async function readOutput(
   if (!opened.ok) return options.signal?.aborted ? err(failure('cancelled', 'The stream was given up.')) : opened
   try {
     for await (const text of readLines(opened.value.body ?? new ReadableStream(), CLIENT_LIMITS.lineBytesMax)) {
+      // An empty line only shows that the connection lives.
+      if (text === '') continue
       const line = StreamLine.safeParse(parseJson(text))
       if (!line.success)
         return err(failure('internal', 'The server sent a line that is not of this protocol; are both of the same version?'))
@@ -82,6 +84,7 @@ export async function readEvents(transport: Transport, options: EventsOptions, o
   let cursor = options.after ?? null
   let failures = 0
   let everOpened = false
+  const startedMs = transport.clock.elapsedMs()
   for (;;) {
     const seen = await readOneConnection(transport, options, cursor, async (event) => {
       await onEvent(event)
@@ -90,12 +93,14 @@ export async function readEvents(transport: Transport, options: EventsOptions, o
     })
     if (options.signal?.aborted) return ok(cursor)
     if (seen.opened) everOpened = true
-    // A refusal will be the same next time, and a first connection that fails is the caller's to hear about.
-    if (!everOpened || FINAL.has(seen.why.code)) return err(seen.why)
-    options.onReconnect?.(seen.why)
+    if (FINAL.has(seen.why.code)) return err(seen.why)
     failures += 1
+    const waitMs = backoffMs(CLIENT_LIMITS.reconnectBackoff, failures, transport.random.fraction())
+    // A first connection that fails for longer than a call may is the caller's to hear about; later ones are mended.
+    if (!everOpened && transport.clock.elapsedMs() - startedMs + waitMs > retryBudgetMs(transport, seen.why)) return err(seen.why)
+    if (everOpened) options.onReconnect?.(seen.why)
     try {
-      await transport.clock.sleep(backoffMs(CLIENT_LIMITS.reconnectBackoff, failures, transport.random.fraction()), options.signal)
+      await transport.clock.sleep(waitMs, options.signal)
     } catch {
       return ok(cursor)
     }

@@ -11,6 +11,9 @@ export const LIMITS = {
   storeAnswerMs: 3000,
   tokenCacheMs: 5000,
   tokenCacheMax: 10_000,
+  recheckCallerMs: 10_000,
+  receiveMs: 120_000,
+  drainMs: 4000,
   healthCheckMs: 2500,
   nodeCacheMs: 2000,
   eventHeartbeatMs: 15_000,
@@ -42,6 +45,8 @@ export const LIMITS = {
 // A missed pong must not end a session that the next one would have kept.
 assert(LIMITS.linkSilenceMs >= 3 * LIMITS.linkPingMs, 'linkSilenceMs >= 3 * linkPingMs')
 assert(LIMITS.linkHeartbeatWriteMs < LIMITS.linkSilenceMs, 'linkHeartbeatWriteMs < linkSilenceMs')
+// A request under way gets its answer before the connection is cut.
+assert(LIMITS.drainMs > LIMITS.storeAnswerMs, 'drainMs > storeAnswerMs')
 assert(LIMITS.observedBatchMax <= LIMITS.observedQueueMax, 'observedBatchMax <= observedQueueMax')
 // Beyond this a client whose request times out would meet our answer too late.
 assert(LIMITS.storeAnswerMs <= 3000, 'storeAnswerMs <= 3000')

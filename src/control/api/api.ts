@@ -7,6 +7,7 @@ import { type Failure, failure } from '../../contracts/errors.ts'
 import { auditHandlers } from './audit.ts'
 import { createCallers } from './caller.ts'
 import type { ApiDeps } from './deps.ts'
+import { Connections } from './drain.ts'
 import { envHandlers } from './envs.ts'
 import { EventTail } from './event-tail.ts'
 import { eventHandlers } from './events.ts'
@@ -33,6 +34,7 @@ export interface Api {
 
 export async function createApi(deps: ApiDeps): Promise<Api> {
   const app = buildServer(deps)
+  const connections = new Connections(app.server)
   await addOpenApi(app, deps.version)
   const closing = new AbortController()
   const callers = createCallers(deps)
@@ -66,7 +68,9 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
       tail.close()
       nodes.close()
       await link.close()
+      const stop = connections.drain(deps.clock, deps.limits.drainMs)
       await app.close()
+      stop()
     },
   }
 }

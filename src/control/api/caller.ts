@@ -21,6 +21,8 @@ export interface Callers {
   /** The caller of an `Authorization` header. */
   identify(authorization: string | undefined): Promise<Result<Caller, Failure>>
   forget(tokenId: string): void
+  /** Calls back once when the token of a long connection stops being valid. The returned function ends the watch. */
+  watch(authorization: string | undefined, onRevoked: () => void): () => void
 }
 
 export const hashSecret = (secret: string): Buffer => createHash('sha256').update(secret).digest()
@@ -50,18 +52,38 @@ export function createCallers(deps: Pick<ApiDeps, 'store' | 'clock' | 'limits'>)
     await touchToken(deps.store.db, found.value.id, deps.clock.wallMs())
     return found
   }
+  const identify: Callers['identify'] = async (authorization) => {
+    if (authorization === undefined) return err(failure('unauthenticated', 'The request carries no token.'))
+    const secret = BEARER.exec(authorization)?.[1]
+    if (secret === undefined) return err(failure('unauthenticated', 'The Authorization header is not of the form "Bearer TOKEN".'))
+    const token = await find(secret)
+    if (!token.ok) return token
+    if (token.value === null) return err(failure('unauthenticated', 'The token is not known, or was revoked.'))
+    return ok({ token: token.value, actor: `token:${token.value.name}`, scope: token.value.orgId })
+  }
   return {
-    async identify(authorization) {
-      if (authorization === undefined) return err(failure('unauthenticated', 'The request carries no token.'))
-      const secret = BEARER.exec(authorization)?.[1]
-      if (secret === undefined) return err(failure('unauthenticated', 'The Authorization header is not of the form "Bearer TOKEN".'))
-      const token = await find(secret)
-      if (!token.ok) return token
-      if (token.value === null) return err(failure('unauthenticated', 'The token is not known, or was revoked.'))
-      return ok({ token: token.value, actor: `token:${token.value.name}`, scope: token.value.orgId })
-    },
+    identify,
     forget(tokenId) {
       for (const [key, entry] of known) if (entry.token.id === tokenId) known.delete(key)
+    },
+    watch(authorization, onRevoked) {
+      let cancel = () => {}
+      let stopped = false
+      const look = async () => {
+        const caller = await identify(authorization)
+        if (stopped) return
+        // A store that is away revokes nothing.
+        if (!caller.ok && caller.error.code === 'unauthenticated') onRevoked()
+        else again()
+      }
+      const again = () => {
+        cancel = deps.clock.after(deps.limits.recheckCallerMs, () => void look().catch(again))
+      }
+      again()
+      return () => {
+        stopped = true
+        cancel()
+      }
     },
   }
 }

@@ -15,6 +15,12 @@ export interface ApiLimits {
   readonly storeAnswerMs: number
   readonly tokenCacheMs: number
   readonly tokenCacheMax: number
+  /** How often the token of an open stream or agent session is looked at again. */
+  readonly recheckCallerMs: number
+  /** From the first byte of a request to its last. */
+  readonly receiveMs: number
+  /** How long a closing server waits for requests under way. */
+  readonly drainMs: number
   readonly healthCheckMs: number
   readonly nodeCacheMs: number
   /** Event stream: heartbeat comments, how often the store is asked without a notification, and what is kept for readers. */

@@ -34,12 +34,28 @@ export class EventTail {
   #head = 0
   #reading: Promise<Result<void, Failure>> | null = null
   #again = false
+  #readers = 0
+  #cancelPoll = () => {}
 
   constructor(deps: TailDeps) {
     this.#deps = deps
     this.#stop = deps.store.listen((change) => {
-      if (this.#waiting.size > 0 && (change === null || change.kind === 'event')) void this.#refresh()
+      if (this.#readers > 0 && (change === null || change.kind === 'event')) void this.#refresh()
     })
+  }
+
+  /** While there are readers the tail is kept fresh; the returned function ends one reader. */
+  join(): () => void {
+    this.#readers += 1
+    void this.#refresh()
+    if (this.#readers === 1) this.#poll()
+    let joined = true
+    return () => {
+      if (!joined) return
+      joined = false
+      this.#readers -= 1
+      if (this.#readers === 0) this.#cancelPoll()
+    }
   }
 
   /** What is known after the cursor; empty when that is nothing. */
@@ -58,11 +74,14 @@ export class EventTail {
     if (!page.ok) return page
     const last = page.value.at(-1)?.cursor ?? cursor
     // A page that is not full looked at everything there was, so certainly at all up to where the tail began.
-    return ok({ events: page.value, upTo: page.value.length < PAGE ? Math.max(last, base) : last })
+    return ok({
+      events: page.value.filter((event) => isVisible(event, filter.scope)),
+      upTo: page.value.length < PAGE ? Math.max(last, base) : last,
+    })
   }
 
-  /** Resolves when there may be more than up to the cursor, when some time has passed, or when aborted. */
-  changed(cursor: number, signal: AbortSignal): Promise<void> {
+  /** Resolves when there is more than up to the cursor, when the time is over, or when aborted. For those who have joined. */
+  changed(cursor: number, forMs: number, signal: AbortSignal): Promise<void> {
     if (this.#head > cursor || signal.aborted) return Promise.resolve()
     return new Promise((resolve) => {
       const done = () => {
@@ -74,16 +93,23 @@ export class EventTail {
       const look = () => {
         if (this.#head > cursor) done()
       }
-      const cancel = this.#deps.clock.after(this.#deps.limits.eventPollMs, done)
+      const cancel = this.#deps.clock.after(forMs, done)
       this.#waiting.add(look)
       signal.addEventListener('abort', done, { once: true })
-      // A notification between the caller's last look and now would have woken nobody.
-      void this.#refresh()
     })
   }
 
   close(): void {
     this.#stop()
+    this.#cancelPoll()
+  }
+
+  /** Notifications may be lost: one look for all readers now and then. */
+  #poll(): void {
+    this.#cancelPoll = this.#deps.clock.after(this.#deps.limits.eventPollMs, () => {
+      void this.#refresh()
+      this.#poll()
+    })
   }
 
   /** One read at a time; a wish during one leads to one more look. Never rejects. */
@@ -137,8 +163,13 @@ export class EventTail {
   }
 }
 
+/** Nodes are everybody's; what else has no organisation (a token of the whole platform) is the platform's alone. */
+export function isVisible(event: EventRecord, scope: OrgScope): boolean {
+  return scope === null || event.orgId === scope || (event.orgId === null && event.type.startsWith('node.'))
+}
+
 function matches(event: EventRecord, filter: EventFilter): boolean {
-  if (filter.scope !== null && event.orgId !== null && event.orgId !== filter.scope) return false
+  if (!isVisible(event, filter.scope)) return false
   return filter.instanceId === null || event.instanceId === filter.instanceId
 }
 

@@ -10,7 +10,7 @@ import { cursorBeforeLast, listEvents } from '../store/events.ts'
 import { findInstance } from '../store/instances.ts'
 import type { Context, Handlers, StreamHandlers } from './context.ts'
 import type { ApiDeps } from './deps.ts'
-import type { EventFilter, EventTail } from './event-tail.ts'
+import { type EventFilter, type EventTail, isVisible } from './event-tail.ts'
 import { endOrCut, writeOut } from './raw-stream.ts'
 import { withinStoreTime } from './store-time.ts'
 
@@ -92,8 +92,9 @@ async function readPage(deps: Deps, filter: EventFilter, after: number, limit: n
     ...(filter.instanceId && { instanceId: filter.instanceId }),
   })
   if (!page.ok) return page
-  const shown = page.value.slice(0, limit)
-  return ok({ body: { items: shown.map(eventView), next_cursor: page.value.length > limit ? String(shown.at(-1)?.cursor) : null } })
+  const seen = page.value.slice(0, limit)
+  const shown = seen.filter((event) => isVisible(event, filter.scope))
+  return ok({ body: { items: shown.map(eventView), next_cursor: page.value.length > limit ? String(seen.at(-1)?.cursor) : null } })
 }
 
 async function serve(
@@ -103,7 +104,6 @@ async function serve(
   from: number,
   context: Context<'listEvents'>,
 ): Promise<void> {
-  const { clock, limits } = deps
   response.writeHead(200, {
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-store',
@@ -111,31 +111,46 @@ async function serve(
     'x-request-id': context.requestId,
   })
   response.flushHeaders()
-  const send = (text: string) => writeOut(response, text, clock, limits.slowReaderMs)
-  let cursor = from
-  let quietSinceMs = clock.elapsedMs()
-  let taken = await send(': connected\n\n')
-  while (taken && !context.signal.aborted) {
-    const batch = await deps.tail.after(cursor, filter)
-    // A store that is away for a while ends no stream: the reader would only come back at once.
-    if (batch.ok) {
-      if (batch.value.events.length > 0) {
-        taken = await send(batch.value.events.map(frame).join(''))
-        quietSinceMs = clock.elapsedMs()
-      }
-      cursor = batch.value.upTo
-    } else await pause(clock, limits.eventPollMs, context.signal)
-    if (taken && clock.elapsedMs() - quietSinceMs >= limits.eventHeartbeatMs) {
-      taken = await send(': heartbeat\n\n')
-      quietSinceMs = clock.elapsedMs()
-    }
-    if (taken) await deps.tail.changed(cursor, context.signal)
-  }
-  if (!response.destroyed)
+  const leave = deps.tail.join()
+  try {
+    const { taken, cursor } = await feed(deps, response, filter, from, context.signal)
+    if (response.destroyed) return
     response.write(
       `event: closing\ndata: ${JSON.stringify({ reason: taken ? 'shutting_down' : 'slow_reader', cursor: String(cursor) })}\n\n`,
     )
-  endOrCut(response, clock)
+    endOrCut(response, deps.clock)
+  } finally {
+    leave()
+  }
+}
+
+/** Until the reader is gone, takes nothing any more (`taken` is false), or the server closes. */
+async function feed(
+  deps: Deps,
+  response: ServerResponse,
+  filter: EventFilter,
+  from: number,
+  signal: AbortSignal,
+): Promise<{ taken: boolean; cursor: number }> {
+  const { clock, limits } = deps
+  const send = (text: string) => writeOut(response, text, clock, limits.slowReaderMs)
+  let cursor = from
+  let spokeMs = clock.elapsedMs()
+  let taken = await send(': connected\n\n')
+  while (taken && !signal.aborted) {
+    const batch = await deps.tail.after(cursor, filter)
+    // A store that is away for a while ends no stream: the reader would only come back at once.
+    const text = batch.ok ? batch.value.events.map(frame).join('') : ''
+    if (batch.ok) cursor = batch.value.upTo
+    else await pause(clock, limits.eventPollMs, signal)
+    const due = spokeMs + limits.eventHeartbeatMs <= clock.elapsedMs()
+    if (text !== '' || due) {
+      taken = await send(text === '' ? ': heartbeat\n\n' : text)
+      spokeMs = clock.elapsedMs()
+    }
+    if (taken) await deps.tail.changed(cursor, Math.max(0, spokeMs + limits.eventHeartbeatMs - clock.elapsedMs()), signal)
+  }
+  return { taken, cursor }
 }
 
 async function pause(clock: Deps['clock'], ms: number, signal: AbortSignal): Promise<void> {

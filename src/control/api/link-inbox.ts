@@ -2,7 +2,7 @@
 import type WebSocket from 'ws'
 import { z } from 'zod'
 import { err, ok, type Result } from '../../base/result.ts'
-import { FromAgent, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
+import { FromAgent, LINK_MESSAGE_BYTES_MAX, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 
 export interface Inbox {
@@ -10,16 +10,24 @@ export interface Inbox {
   messages(signal: AbortSignal): AsyncGenerator<Result<FromAgent, Failure>>
 }
 
-/** Enough for bursts; the socket is not read while it is full. */
+/** Enough for bursts; the socket is not read while it is full, by number or by characters. */
 const INBOX_MAX = 1000
+const INBOX_LENGTH_MAX = LINK_MESSAGE_BYTES_MAX * 2
 
 export function createInbox(socket: WebSocket, heard: () => void): Inbox {
   const queue: string[] = []
   let wake = () => {}
+  let length = 0
+  let paused = false
   socket.on('message', (data, isBinary) => {
     heard()
-    queue.push(isBinary ? '' : String(data))
-    if (queue.length >= INBOX_MAX) socket.pause()
+    const text = isBinary ? '' : String(data)
+    queue.push(text)
+    length += text.length
+    if (queue.length >= INBOX_MAX || length >= INBOX_LENGTH_MAX) {
+      paused = true
+      socket.pause()
+    }
     wake()
   })
   return {
@@ -34,7 +42,11 @@ export function createInbox(socket: WebSocket, heard: () => void): Inbox {
           })
         }
         const text = queue.shift() ?? ''
-        if (queue.length === INBOX_MAX / 2) socket.resume()
+        length -= text.length
+        if (paused && queue.length <= INBOX_MAX / 2 && length <= INBOX_LENGTH_MAX / 2) {
+          paused = false
+          socket.resume()
+        }
         yield parseMessage(text)
       }
     },

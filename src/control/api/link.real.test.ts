@@ -1,14 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { type ApiServer, apiServer, launch } from '../../../tests/support/api-server.ts'
-import { nodeId } from '../../../tests/support/control-records.ts'
-import { connectAgent, type FakeAgent, observedOf } from '../../../tests/support/fake-agent.ts'
+import { type ApiServer, apiServer } from '../../../tests/support/api-server.ts'
+import { connectAgent, observedOf } from '../../../tests/support/fake-agent.ts'
+import { agentOf, placed, welcomed } from '../../../tests/support/linked.ts'
 import { describeEmbeddedStore, must, type StoreBench } from '../../../tests/support/stores.ts'
 import { waitFor } from '../../../tests/support/wait.ts'
-import type { Desired } from '../../contracts/agent-protocol.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { Phase } from '../../contracts/phase.ts'
-import { findInstance, listTransitions } from '../store/instances.ts'
-import { placeInstance } from '../store/placement.ts'
+import { listTransitions } from '../store/instances.ts'
 
 const DEADLINE_MS = 10_000
 const running: Phase = { kind: 'running', reason: 'started', sinceMs: 1_800_000_000_000, attempt: 0, lastError: null }
@@ -17,29 +15,11 @@ const stopped: Phase = { kind: 'stopped', reason: 'requested', sinceMs: 1_800_00
 describeEmbeddedStore('agent link', (bench) => {
   describe('sessions', () => sessions(bench))
   describe('wishes and observations', () => wishes(bench))
-  describe('questions to an agent', () => questions(bench))
 })
-
-const agentOf = (server: ApiServer, given: { nodeId?: string; bootId?: string; hello?: boolean } = {}) =>
-  connectAgent({ url: server.url, token: server.tokens.agent, ...given })
-
-async function welcomed(server: ApiServer, given: { nodeId?: string; bootId?: string } = {}): Promise<FakeAgent> {
-  const agent = await agentOf(server, given)
-  await agent.waitForMessage('welcome')
-  return agent
-}
 
 const nodes = async (server: ApiServer) => must(await server.as('viewer').call('listNodes', {})).items
 const isOffline = (server: ApiServer) =>
   waitFor(async () => (await nodes(server))[0]?.state === 'offline', { what: 'the node offline', deadlineMs: DEADLINE_MS })
-
-/** A new instance, placed, and the wish as the agent heard it. */
-async function placed(server: ApiServer, agent: FakeAgent, name: string): Promise<Desired> {
-  const made = must(await server.as('operator').call('createInstance', { body: launch({ name }) }))
-  const id = must(await findInstance(server.store.db, made.id, null)).id
-  must(await server.store.write('system:test', (tx) => placeInstance(tx, id, nodeId('node-a'))))
-  return waitFor(() => agent.desired.get(id), { what: 'the wish at the agent', deadlineMs: DEADLINE_MS })
-}
 
 const show = async (server: ApiServer, id: InstanceId) => must(await server.as('viewer').call('getInstance', { params: { id } }))
 
@@ -119,6 +99,14 @@ function sessions(bench: StoreBench) {
     agent.sendRaw(JSON.stringify({ type: 'hello', protocol: 99, nodeId: 'node-a', bootId: 'b', added: 'later' }))
     await agent.waitForMessage('refused', (message) => message.error.code === 'unsupported' && message.error.detail.includes('protocol 99'))
     await agent.close()
+  })
+
+  test('a session ends when its token is revoked', async () => {
+    const server = await apiServer(bench, { limits: { recheckCallerMs: 30, tokenCacheMs: 0 } })
+    const agent = await welcomed(server)
+    must(await server.as('operator').call('deleteToken', { params: { id: 'agent' } }))
+    await waitFor(() => agent.closed, { what: 'the end of the session', deadlineMs: DEADLINE_MS })
+    await expect(agentOf(server)).rejects.toThrow(/^401/)
   })
 
   test('heartbeats keep the node and bring its usage', async () => {
@@ -210,165 +198,6 @@ function wishes(bench: StoreBench) {
     for (let seq = 1; seq <= 200; seq += 1)
       agent.send({ type: 'observed', items: [observedOf(wish, { ...running, sinceMs: running.sinceMs + seq }, seq)] })
     await agent.waitForMessage('ack', (ack) => ack.items.some((item) => item.seq === 200))
-    await agent.close()
-  })
-}
-
-function questions(bench: StoreBench) {
-  const text = (value: string) => Buffer.from(value).toString('base64')
-
-  test('logs: chunks in order, then the end; the question reaches the agent as asked', async () => {
-    const server = await apiServer(bench)
-    const agent = await welcomed(server)
-    const wish = await placed(server, agent, 'web')
-    let asked: unknown
-    agent.onRequest((requestId, request) => {
-      asked = request
-      agent.send({ type: 'chunk', requestId, chunk: { stream: 'stdout', data: text('one\n'), atMs: 1_800_000_000_000 } })
-      agent.send({ type: 'chunk', requestId, chunk: { stream: 'stderr', data: text('two\n'), atMs: null } })
-      agent.send({ type: 'reply', requestId, error: null, exitCode: null, stats: null, lostBytes: 7 })
-    })
-    const seen: [string, string, string | null][] = []
-    const end = await server
-      .as('viewer')
-      .stream('logsInstance', { params: { id: 'web' }, query: { tail: 10, previous: true, since: '2026-01-01T00:00:00Z' } }, (chunk) => {
-        seen.push([chunk.stream, chunk.data.toString(), chunk.at])
-      })
-    expect(end).toEqual({ ok: true, value: { exitCode: null, lostBytes: 7 } })
-    expect(seen).toEqual([
-      ['stdout', 'one\n', '2027-01-15T08:00:00.000Z'],
-      ['stderr', 'two\n', null],
-    ])
-    expect(asked).toEqual({
-      op: 'logs',
-      instanceId: wish.id,
-      follow: false,
-      previous: true,
-      tailLines: 10,
-      sinceMs: Date.parse('2026-01-01T00:00:00Z'),
-    })
-    await agent.close()
-  })
-
-  test('exec: standard input arrives as bytes, the exit code comes back', async () => {
-    const server = await apiServer(bench)
-    const agent = await welcomed(server)
-    await placed(server, agent, 'web')
-    agent.onRequest((requestId, request) => {
-      const stdin = request.op === 'exec' ? request.stdin : null
-      agent.send({ type: 'chunk', requestId, chunk: { stream: 'stdout', data: stdin ?? '', atMs: null } })
-      agent.send({ type: 'reply', requestId, error: null, exitCode: 42, stats: null, lostBytes: null })
-    })
-    let output = Buffer.alloc(0)
-    const end = await server
-      .as('operator')
-      .stream('execInstance', { params: { id: 'web' }, body: { command: ['cat'], stdin: 'a\0ü' } }, (chunk) => {
-        output = Buffer.concat([output, chunk.data])
-      })
-    expect(end).toEqual({ ok: true, value: { exitCode: 42, lostBytes: null } })
-    expect(output.toString()).toBe('a\0ü')
-    await agent.close()
-  })
-
-  test('stats come back as a view; a refusal of the agent keeps its code and status', async () => {
-    const server = await apiServer(bench)
-    const agent = await welcomed(server)
-    await placed(server, agent, 'web')
-    const figures = {
-      atMs: 0,
-      cpuSeconds: 1,
-      cpuRatio: 0.5,
-      memoryBytes: 2,
-      memoryLimitBytes: 3,
-      networkReceivedBytes: null,
-      networkSentBytes: null,
-      diskReadBytes: null,
-      diskWrittenBytes: null,
-      processes: 4,
-    }
-    let refuse = false
-    agent.onRequest((requestId) => {
-      const error = refuse ? { code: 'wrong_state' as const, detail: 'It is stopped; it has to run.', fields: { state: 'stopped' } } : null
-      agent.send({ type: 'reply', requestId, error, exitCode: null, stats: error ? null : figures, lostBytes: null })
-    })
-    const stats = () => server.as('viewer').call('statsInstance', { params: { id: 'web' } })
-    expect(must(await stats())).toMatchObject({ at: '1970-01-01T00:00:00.000Z', cpu_ratio: 0.5, processes: 4, disk_read_bytes: null })
-    refuse = true
-    expect(await stats()).toMatchObject({
-      ok: false,
-      error: { code: 'wrong_state', detail: 'It is stopped; it has to run.', fields: { state: 'stopped' } },
-    })
-    const logs = await server.as('viewer').stream('logsInstance', { params: { id: 'web' } }, () => {})
-    expect(logs).toMatchObject({ ok: false, error: { code: 'wrong_state' } })
-    await agent.close()
-  })
-
-  test('a client that goes away cancels at the agent; a server that closes ends a follow', async () => {
-    const server = await apiServer(bench)
-    const agent = await welcomed(server)
-    await placed(server, agent, 'web')
-    agent.onRequest((requestId) => agent.send({ type: 'chunk', requestId, chunk: { stream: 'stdout', data: text('x'), atMs: null } }))
-    const controller = new AbortController()
-    const follow = (signal?: AbortSignal) =>
-      server.as('viewer').stream('logsInstance', { params: { id: 'web' }, query: { follow: true } }, () => controller.abort(), signal)
-    expect(await follow(controller.signal)).toMatchObject({ ok: false, error: { code: 'cancelled' } })
-    await agent.waitForMessage('cancel')
-    const second = follow()
-    await waitFor(() => agent.heard.filter((message) => message.type === 'request').length === 2, {
-      what: 'the second question',
-      deadlineMs: DEADLINE_MS,
-    })
-    await server.api.close()
-    expect((await second).ok).toBe(false)
-  })
-
-  test('output without a reader is bounded: the request is cut off and the agent told to stop', async () => {
-    const server = await apiServer(bench, { limits: { outputBufferBytesMax: 100_000, slowReaderMs: 60_000 } })
-    const agent = await welcomed(server)
-    await placed(server, agent, 'web')
-    const data = text('x'.repeat(48_000))
-    agent.onRequest((requestId) => {
-      for (let index = 0; index < 400; index += 1) agent.send({ type: 'chunk', requestId, chunk: { stream: 'stdout', data, atMs: null } })
-    })
-    let release = () => {}
-    const stuck = new Promise<void>((resolve) => {
-      release = resolve
-    })
-    const reading = server.as('viewer').stream('logsInstance', { params: { id: 'web' }, query: { follow: true } }, () => stuck)
-    await agent.waitForMessage('cancel')
-    release()
-    expect(await reading).toMatchObject({
-      ok: false,
-      error: { code: 'cancelled', detail: expect.stringContaining('faster than it was read') },
-    })
-    await agent.close()
-  })
-
-  test('node_unreachable while the agent is away, at once and in the middle', async () => {
-    const server = await apiServer(bench)
-    const agent = await welcomed(server)
-    await placed(server, agent, 'web')
-    const logs = () => server.as('viewer').stream('logsInstance', { params: { id: 'web' }, query: { follow: true } }, () => {})
-    const open = logs()
-    await agent.waitForMessage('request')
-    await agent.close()
-    expect(await open).toMatchObject({ ok: false, error: { code: 'node_unreachable' } })
-    expect(await logs()).toMatchObject({ ok: false, error: { code: 'node_unreachable', fields: { node_id: 'node-a' } } })
-    expect(await server.as('viewer').call('statsInstance', { params: { id: 'web' } })).toMatchObject({
-      ok: false,
-      error: { code: 'node_unreachable' },
-    })
-  })
-
-  test('an agent that does not answer is waited for only so long', async () => {
-    const server = await apiServer(bench, { limits: { statsMs: 100 } })
-    const agent = await welcomed(server)
-    await placed(server, agent, 'web')
-    expect(await server.as('viewer').call('statsInstance', { params: { id: 'web' } })).toMatchObject({
-      ok: false,
-      error: { code: 'node_unreachable', detail: expect.stringContaining('100 ms') },
-    })
-    await agent.waitForMessage('cancel')
     await agent.close()
   })
 }

@@ -73,7 +73,7 @@ export class Link {
         if (socket.destroyed) return
         if (refused) return refuseUpgrade(this.#deps, socket, refused)
         socket.off('error', onError)
-        this.#wss.handleUpgrade(request, socket, head, (connected) => this.#run(connected))
+        this.#wss.handleUpgrade(request, socket, head, (connected) => this.#run(connected, request.headers.authorization))
       },
       (error: unknown) => {
         this.#deps.log.error('agent not admitted', { error: textOf(error) })
@@ -101,10 +101,14 @@ export class Link {
     return role === 'agent' ? undefined : failure('forbidden', `The agent link needs an agent token; ${name} is for a ${role}.`, { role })
   }
 
-  #run(socket: WebSocket): void {
+  #run(socket: WebSocket, authorization: string | undefined): void {
+    const stopWatch = this.#callers.watch(authorization, () => socket.terminate())
     const session = runSession(this.#deps, this.#hub, socket, this.#closing.signal)
       .catch((error: unknown) => this.#deps.log.error('agent session failed', { error: textOf(error) }))
-      .finally(() => this.#running.delete(session))
+      .finally(() => {
+        stopWatch()
+        this.#running.delete(session)
+      })
     this.#running.add(session)
   }
 

@@ -120,7 +120,8 @@ async function pipe(
   }
   const onAbort = () => exchange.cancel()
   signal.addEventListener('abort', onAbort, { once: true })
-  // A quiet `follow` must not look like a server that does not answer.
+  // A quiet `follow` must not look like a server that does not answer, nor like a connection that died.
+  const cancelPulse = pulse(deps, response)
   const cancelHead = clock.after(limits.streamHeadMs, () => {
     if (response.destroyed) return
     head()
@@ -149,6 +150,19 @@ async function pipe(
     }
   } finally {
     cancelHead()
+    cancelPulse()
     signal.removeEventListener('abort', onAbort)
   }
+}
+
+/** An empty line now and then, once the head is out; clients and proxies give up connections that are quiet for minutes. */
+function pulse({ clock, limits }: Deps, response: RawExchange['response']): () => void {
+  let cancel = () => {}
+  const beat = () => {
+    if (response.destroyed || response.writableEnded) return
+    if (response.headersSent && !response.writableNeedDrain) response.write('\n')
+    cancel = clock.after(limits.eventHeartbeatMs, beat)
+  }
+  cancel = clock.after(limits.eventHeartbeatMs, beat)
+  return () => cancel()
 }

@@ -19,7 +19,7 @@ test.each([
   ['memory text', { memory: '512MB' }, 'memory: must be a whole number with Mi or Gi, such as 512Mi or 2Gi'],
   ['negative memory', { memory: '-1Gi' }, 'memory: must be a whole number with Mi or Gi, such as 512Mi or 2Gi'],
   ['scientific memory', { memory: '1e9' }, 'memory: must be a whole number with Mi or Gi, such as 512Mi or 2Gi'],
-  ['cpu 0', { cpu: 0 }, 'cpu: Too small: expected number to be >=0.001'],
+  ['cpu 0', { cpu: 0 }, 'cpu: must be from 0.001 to 64'],
   [
     'a label key',
     { labels: { Bad: 'x' } },
@@ -40,7 +40,7 @@ test('all wrong fields are listed, the first is the detail', () => {
   const given = invalidInput('body', parsed.error?.issues ?? [])
   expect(given.fields).toMatchObject({
     field: 'cpu',
-    errors: ['cpu: Too small: expected number to be >=0.001', 'memory: must be a whole number with Mi or Gi, such as 512Mi or 2Gi'],
+    errors: ['cpu: must be from 0.001 to 64', 'memory: must be a whole number with Mi or Gi, such as 512Mi or 2Gi'],
   })
 })
 

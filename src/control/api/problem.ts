@@ -74,5 +74,8 @@ const FASTIFY: Readonly<Record<string, (error: unknown) => Failure>> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: bad('body: send it as application/json'),
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: bad('body: it does not have the length that Content-Length says'),
   FST_ERR_CTP_INVALID_JSON_BODY: bad('body: it is not valid JSON'),
+  // The client hung up in the middle of its body: nobody will read this.
+  ECONNRESET: (cause) => failure('cancelled', 'The request was cut off before its end.', undefined, cause),
+  ERR_STREAM_PREMATURE_CLOSE: (cause) => failure('cancelled', 'The request was cut off before its end.', undefined, cause),
   FST_ERR_BAD_URL: (cause) => failure('invalid_input', 'The path is not a valid URL.', { field: 'path' }, cause),
 }

@@ -25,14 +25,8 @@ export async function ensureSecret(file: string, random: Random): Promise<Result
     if (known !== undefined) return ok(known)
     const secret = newSecret(random)
     const aside = `${file}.${random.text(8)}`
-    const handle = await open(aside, 'wx', 0o600)
     try {
-      await handle.writeFile(`${secret}\n`)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    try {
+      await writeSynced(aside, `${secret}\n`)
       // An empty file is what a full disk or a crash leaves; a link, unlike a rename, never replaces what another one has just made.
       if ((await readSecret(file)) === undefined) await rm(file, { force: true })
       await link(aside, file)
@@ -45,6 +39,16 @@ export async function ensureSecret(file: string, random: Random): Promise<Result
     return now === undefined ? err(failure('data_dir_unusable', `${file} holds no token.`, { path: file })) : ok(now)
   } catch (error) {
     return err(unusable(file, error))
+  }
+}
+
+async function writeSynced(file: string, text: string): Promise<void> {
+  const handle = await open(file, 'wx', 0o600)
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+  } finally {
+    await handle.close()
   }
 }
 

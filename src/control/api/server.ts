@@ -42,7 +42,10 @@ export function buildServer(deps: ApiDeps): FastifyInstance {
     logger: false,
     bodyLimit: deps.limits.bodyBytesMax,
     genReqId: (request) => requestIdOf(deps, request.headers['x-request-id']),
-    forceCloseConnections: true,
+    // A request under way gets its answer first, see drain.ts.
+    forceCloseConnections: false,
+    requestTimeout: deps.limits.receiveMs,
+    exposeHeadRoutes: false,
     // A path that cannot be decoded never gets as far as the hooks.
     frameworkErrors: (error, request, reply) => sendFailure(deps, request, reply, failureOf(error)),
     return503OnClosing: false,
@@ -79,7 +82,8 @@ export function addRoutes(app: FastifyInstance, deps: ApiDeps, parts: ServerPart
   }
   for (const [name, handler] of entries(parts.streams)) {
     add(app, deps, parts, name, schemaOf(name), async (context, request, reply) => {
-      const done = await handler(context, { request: request.raw, response: reply.raw })
+      const stop = parts.callers.watch(request.headers.authorization, () => reply.raw.destroy())
+      const done = await handler(context, { request: request.raw, response: reply.raw }).finally(stop)
       if (reply.raw.headersSent || reply.raw.destroyed) return reply.hijack()
       if (!done.ok) return sendFailure(deps, request, reply, done.error)
       return done.value === null ? reply.hijack() : sendReply(reply, ROUTES[name], done.value)
@@ -127,10 +131,13 @@ async function sendReply(reply: FastifyReply, route: Route, done: Reply<unknown>
   return reply.type('application/json; charset=utf-8').send(JSON.stringify(done.body))
 }
 
+const OUTAGES: ReadonlySet<string> = new Set(['store_unavailable', 'node_unreachable', 'shutting_down'])
+
 export function sendFailure(deps: ApiDeps, request: FastifyRequest, reply: FastifyReply, given: Failure): FastifyReply {
   deps.meter.count('errors_total', { code: given.code })
   const { http } = ERRORS[given.code]
-  if (http >= 500) {
+  // An outage is told by what noticed it, once, and not by every request that met it.
+  if (http >= 500 && !OUTAGES.has(given.code)) {
     const cause = given.cause instanceof Error ? (given.code === 'internal' ? given.cause.stack : given.cause.message) : undefined
     deps.log[given.code === 'internal' ? 'error' : 'warn']('request failed', {
       request_id: request.id,
@@ -236,6 +243,7 @@ function goneSignal(reply: FastifyReply, closing: AbortSignal): AbortSignal {
   return controller.signal
 }
 
+const STREAMS: ReadonlySet<string> = new Set([ROUTES.listEvents.path, ROUTES.logsInstance.path, ROUTES.execInstance.path])
 const METHODS: ReadonlySet<string> = new Set(['GET', 'POST', 'PUT', 'DELETE', 'HEAD', 'OPTIONS', 'PATCH'])
 
 function measure(deps: ApiDeps, request: FastifyRequest, reply: FastifyReply): void {
@@ -246,7 +254,8 @@ function measure(deps: ApiDeps, request: FastifyRequest, reply: FastifyReply): v
     status: `${Math.floor(reply.statusCode / 100)}xx`,
   }
   deps.meter.count('http_requests_total', labels)
-  deps.meter.observe('http_request_duration_seconds', reply.elapsedTime / 1000, labels)
+  // How long somebody follows a stream says nothing about us.
+  if (!STREAMS.has(route)) deps.meter.observe('http_request_duration_seconds', reply.elapsedTime / 1000, labels)
   deps.log.debug('request', {
     request_id: request.id,
     method: request.method,
