@@ -110,8 +110,9 @@ export class Stepper {
       if (!next.action && !quiet) continue
       // Moves without an effect between them are one journal line: a restart costs two writes before its start, not four.
       const committed = this.#commit(entry, draft)
-      // A start waits only for its incarnation to be on disk, and that is so since it was prepared.
-      const ahead = next.action?.kind === 'start' && sameStart(entry.record, draft.record)
+      // Preparing makes nothing that a restarted agent would have to find. A start waits only for its incarnation to be on disk, and
+      // that is so since it was prepared.
+      const ahead = next.action?.kind === 'prepare' || (next.action?.kind === 'start' && sameStart(entry.record, draft.record))
       if (!ahead && !(await committed)) return this.#retryLater(entry)
       if (!next.action) return entry.unwritten ? this.#retryLater(entry) : this.wake(entry, next.wakeAtMs)
       await this.#act(entry, draft.record, next.action)

@@ -145,9 +145,9 @@ async function refuseImpossible(cache: NodeCache, spec: InstanceSpec): Promise<R
   const allocatable = (node: NodeRecord) => node.facts.allocatableMemoryBytes
   if (nodes.value.length === 0 || nodes.value.some((node) => allocatable(node) >= spec.memoryBytes)) return ok(undefined)
   const largest = Math.max(...nodes.value.map(allocatable))
-  const each = nodes.value.slice(0, 20).map((node) => `${node.id}: memory: ${formatMemory(allocatable(node))} allocatable`)
+  const each = nodes.value.slice(0, 20).map((node) => `${node.id}: memory: ${wholeMemory(allocatable(node))} allocatable`)
   return err(
-    failure('no_node', `It asks for ${formatMemory(spec.memoryBytes)} of memory; the largest node has ${formatMemory(largest)} in all.`, {
+    failure('no_node', `It asks for ${formatMemory(spec.memoryBytes)} of memory; the largest node has ${wholeMemory(largest)} in all.`, {
       dimension: 'memory',
       requested: spec.memoryBytes,
       available: largest,
@@ -182,3 +182,6 @@ const list =
     const items: InstanceView[] = page.value.items.map((one) => instanceView(one, heals.value.get(one.id) ?? null))
     return reply({ items, next_cursor: page.value.nextCursor })
   }
+
+/** Rounded down to whole Mi: a node's memory is no round number, and nobody can ask for the rest. */
+const wholeMemory = (bytes: number): string => formatMemory(Math.floor(bytes / 2 ** 20) * 2 ** 20)
