@@ -30,13 +30,27 @@ export async function prepareDataDir(dir: string, random: Random): Promise<Resul
   try {
     await mkdir(dir, { recursive: true, mode: 0o700 })
   } catch (error) {
-    return err(unusable(dir, error))
+    return err(unusable(dir, await causeOf(dir, error)))
   }
   const probe = path.join(dir, `.probe-${random.text(8)}`)
   const written = await writeAtomic(probe, '', 0o600, random)
   if (!written.ok) return written.error.code === 'disk_full' ? written : err(unusable(dir, written.error.cause))
   await rm(probe, { force: true })
   return OK
+}
+
+/** Where a recursive mkdir meets a read-only file system, Node says ENOENT; the plain call below what exists says what it is. */
+async function causeOf(dir: string, error: unknown): Promise<unknown> {
+  if (errnoOf(error) !== 'ENOENT') return error
+  for (let at = dir; at !== path.dirname(at); at = path.dirname(at)) {
+    try {
+      await mkdir(at, { mode: 0o700 })
+      return error
+    } catch (plain) {
+      if (errnoOf(plain) !== 'ENOENT') return errnoOf(plain) === 'EEXIST' ? error : plain
+    }
+  }
+  return error
 }
 
 function unusable(dir: string, error: unknown): Failure {

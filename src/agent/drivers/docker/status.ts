@@ -8,7 +8,7 @@ const STATUS_DEADLINE_MS = 5000
 
 export async function engineStatus(engine: Engine, signal: AbortSignal): Promise<RuntimeStatus> {
   const info = await engine.json({ method: 'GET', path: '/info', deadlineMs: STATUS_DEADLINE_MS }, EngineInfo, signal)
-  if (!info.ok) return unusable(info.error)
+  if (!info.ok) return unusable(info.error, engine.socketPath)
   const { ServerVersion: version, MemoryLimit: capped, OSType: os } = info.value
   if (os !== 'linux')
     return {
@@ -25,18 +25,27 @@ export async function engineStatus(engine: Engine, signal: AbortSignal): Promise
   return { runtime: 'docker', usable: true, version, detail, fix: null, limits: capped ? 'engine' : 'none' }
 }
 
-function unusable(fault: EngineFault): RuntimeStatus {
+function unusable(fault: EngineFault, socketPath: string): RuntimeStatus {
   return {
     runtime: 'docker',
     usable: false,
     version: fault.kind === 'too-old' ? `API ${fault.version}` : null,
-    // Given up by whoever asked: for them it did not answer.
-    detail: failureOf(
-      fault.kind === 'cancelled' ? { kind: 'silent', what: 'no answer in time', cause: undefined } : fault,
-      'describe itself',
-    ).detail,
+    detail: detailOf(fault, socketPath),
     fix: fixOf(fault),
     limits: 'none',
+  }
+}
+
+/** Which socket was tried is half of the answer: often it is the wrong one. */
+function detailOf(fault: EngineFault, socketPath: string): string {
+  switch (fault.kind) {
+    case 'silent':
+      return `The Docker Engine at ${socketPath} does not answer (${fault.what}).`
+    // Given up by whoever asked: for them it did not answer.
+    case 'cancelled':
+      return `The Docker Engine at ${socketPath} does not answer (no answer in time).`
+    default:
+      return failureOf(fault, 'describe itself').detail
   }
 }
 
