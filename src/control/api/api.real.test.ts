@@ -303,12 +303,13 @@ function others(bench: StoreBench) {
   })
 
   test('health, metrics, document and first page need no token here', async () => {
-    const { url } = await apiServer(bench)
+    const { url, as } = await apiServer(bench)
     const health = await answer(await fetch(`${url}/health`))
     expect(health).toMatchObject({
       status: 'degraded',
       checks: { store: { status: 'healthy' }, agents: { status: 'degraded', detail: 'no agent has connected yet' } },
     })
+    must(await as('operator').call('createInstance', { body: launch() }))
     await fetch(`${url}/v1/instances`)
     const metrics = await fetch(`${url}/metrics`)
     const text = await metrics.text()
@@ -316,6 +317,7 @@ function others(bench: StoreBench) {
     expect(text).toContain('holdfast_http_requests_total{route="/v1/instances",method="GET",status="4xx"} 1')
     expect(text).toContain('holdfast_errors_total{code="unauthenticated"} 1')
     expect(text).toContain('holdfast_agents_connected 0')
+    expect(text).toContain('holdfast_instances{runtime="fake",state="pending"} 1')
     expect((await answer(await fetch(`${url}/openapi.json`))).openapi).toBe('3.1.0')
     expect(await (await fetch(url)).text()).toContain('Holdfast')
   })

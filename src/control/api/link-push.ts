@@ -5,12 +5,17 @@ import type { ChangeKey } from '../model/event.ts'
 import { desiredByIds } from '../store/placement.ts'
 import type { ApiDeps } from './deps.ts'
 import type { Session } from './link-session.ts'
+import { Outage } from './outage.ts'
+
+/** Wishes read at once; a change of a whole fleet goes in parts. */
+const PUSH_MAX = 1000
 
 /** Folds changes into one look at the store, and tells each connected node what concerns it. */
 export function createPusher(deps: ApiDeps, sessions: ReadonlyMap<NodeId, Session>) {
   const dirty = new Set<InstanceId>()
   let all = false
   let cancel: (() => void) | null = null
+  const outage = new Outage(deps.log, 'wishes wait for the store')
   let busy = false
   let closed = false
   const schedule = (delayMs: number) => {
@@ -37,15 +42,16 @@ export function createPusher(deps: ApiDeps, sessions: ReadonlyMap<NodeId, Sessio
       for (const session of [...sessions.values()]) await session.resync()
       return true
     }
-    const ids = [...dirty]
-    dirty.clear()
+    const ids = [...dirty].slice(0, PUSH_MAX)
+    for (const id of ids) dirty.delete(id)
     if (ids.length === 0 || sessions.size === 0) return true
     const found = await desiredByIds(deps.store.db, ids)
     if (!found.ok) {
-      deps.log.warn('desired state not pushed', { error_code: found.error.code, instances: ids.length })
+      outage.failed(found.error)
       for (const id of ids) dirty.add(id)
       return false
     }
+    outage.over()
     for (const [nodeId, items] of Map.groupBy(found.value, (one) => one.nodeId)) {
       if (nodeId !== null) sessions.get(nodeId)?.push(items.map((one) => one.desired))
     }

@@ -14,6 +14,7 @@ import type { ApiDeps } from './deps.ts'
 import { createPusher } from './link-push.ts'
 import type { Exchange } from './link-requests.ts'
 import { runSession, type Session, type SessionHub } from './link-session.ts'
+import { Outage } from './outage.ts'
 import { PROBLEM_TYPE, problemOf } from './problem.ts'
 import { withinStoreTime } from './store-time.ts'
 
@@ -36,10 +37,11 @@ export class Link {
     this.#deps = deps
     this.#callers = callers
     const pusher = createPusher(deps, this.#sessions)
+    const outage = new Outage(deps.log, 'heartbeats wait for the store')
     this.#stops = [
       deps.store.listen(pusher.note),
       pusher.close,
-      every(deps, deps.limits.linkHeartbeatWriteMs, () => writeBeats(deps, this.#beats, this.#sessions)),
+      every(deps, deps.limits.linkHeartbeatWriteMs, () => writeBeats(deps, outage, this.#beats, this.#sessions)),
       every(deps, deps.limits.linkResyncMs, async () => {
         for (const session of [...this.#sessions.values()]) await session.resync()
       }),
@@ -159,14 +161,17 @@ function every(deps: ApiDeps, intervalMs: number, run: () => Promise<void>): () 
 }
 
 /** One statement for all agents. A beat that could not be written is written with the next one, unless a newer one replaced it. */
-async function writeBeats(deps: ApiDeps, beats: Map<NodeId, Heartbeat>, sessions: ReadonlyMap<NodeId, Session>): Promise<void> {
+async function writeBeats(
+  deps: ApiDeps,
+  outage: Outage,
+  beats: Map<NodeId, Heartbeat>,
+  sessions: ReadonlyMap<NodeId, Session>,
+): Promise<void> {
   if (beats.size === 0) return
   const batch = [...beats.values()]
   const written = await recordHeartbeats(deps.store.db, deps.clock.wallMs(), batch)
-  if (!written.ok) {
-    deps.log.warn('heartbeats not written', { error_code: written.error.code, nodes: batch.length })
-    return
-  }
+  if (!written.ok) return outage.failed(written.error)
+  outage.over()
   const current = new Set(written.value)
   for (const beat of batch) {
     if (beats.get(beat.nodeId) === beat) beats.delete(beat.nodeId)
