@@ -53,6 +53,12 @@ const draftOf = (entry: Entry): Draft => ({ record: entry.record, transitions: [
 
 const newer = (entry: Entry): boolean => entry.wish !== null && entry.wish.generation > entry.record.desired.generation
 
+const changesRuntime = ({ record, wish }: Entry): boolean =>
+  wish !== null &&
+  wish.generation > record.desired.generation &&
+  record.incarnation > 0 &&
+  wish.spec.runtime !== record.desired.spec.runtime
+
 /** All that a start depends on and that a restarted agent has to know is the same in both. */
 const sameStart = (a: InstanceRecord, b: InstanceRecord): boolean =>
   a.incarnation === b.incarnation && a.nonce === b.nonce && a.startedSpec === b.startedSpec && a.hostPorts.join() === b.hostPorts.join()
@@ -98,6 +104,7 @@ export class Stepper {
     for (let steps = 0; steps < this.#deps.limits.stepsPerRunMax; steps += 1) {
       if (this.#closing.signal.aborted) return
       if (entry.record.phase.kind === 'deleted' && entry.deletionStored) return this.#finish(entry)
+      if (changesRuntime(entry) && !(await this.#leaveRuntime(entry))) return this.#retryLater(entry)
       draft = this.#mergeWish(entry, draft)
       if (entry.look) await this.#look(entry)
       const next = plan(draft.record, this.#facts(entry, draft.record))
@@ -132,6 +139,21 @@ export class Stepper {
     const sight = await this.#deps.look(id, spec.runtime, this.#closing.signal)
     if (entry.epoch === epoch) entry.sight = sight
     else entry.look = true
+  }
+
+  /** Nothing of it may stay in a runtime that nobody will ask again. False: not yet. */
+  async #leaveRuntime(entry: Entry): Promise<boolean> {
+    const { record } = entry
+    const { id, spec } = record.desired
+    const sight = await this.#deps.look(id, spec.runtime, this.#closing.signal)
+    if (sight.kind === 'unknown') return false
+    const ours = sight.objects.filter((object) => object.matches)
+    for (const kind of ['stop', 'remove'] as const) {
+      const objects = kind === 'stop' ? ours.filter(({ state }) => state === 'running' || state === 'paused') : ours
+      if (objects.length > 0 && !(await this.#deps.execute(record, { kind, id, objects }, this.#closing.signal)).ok) return false
+    }
+    entry.look = true
+    return true
   }
 
   /** The newest wish joins the draft; it becomes the entry's own only when journalled. */
