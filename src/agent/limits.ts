@@ -28,6 +28,8 @@ export const LIMITS = {
   /** A wish the disk refused is tried again after this. */
   diskRetryMs: 2000,
   runtimeStatusIntervalMs: 15_000,
+  /** The first word of a runtime is waited for this long at the start: a hanging engine must not keep the others from being looked at. */
+  startPatienceMs: 1500,
 } as const
 
 // The kill must still fit after the longest grace, or a stop could never finish in time.

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { hostname, networkInterfaces } from 'node:os'
 import { Cleanup } from '../base/cleanup.ts'
 import type { Clock, Random } from '../base/clock.ts'
-import { withDeadline } from '../base/deadline.ts'
+import { waitAtMost, withDeadline } from '../base/deadline.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { semaphore } from '../base/semaphore.ts'
 import type { NodeFacts, RuntimeStatus } from '../contracts/agent-protocol.ts'
@@ -74,7 +74,7 @@ export interface Agent {
   close(): Promise<void>
 }
 
-/** Ready when what a former agent left has been read and looked at; the control plane is dialled in the background. */
+/** Ready when what a former agent left has been read, and looked at in every runtime that answers; the control plane is dialled in the background. */
 export async function startAgent(options: AgentOptions): Promise<Result<Agent, Failure>> {
   const identity = await nodeIdentity(options.stateDir, { given: options.givenNodeIds, hostname, machineId, interfaces })
   if (!identity.ok) return identity
@@ -93,7 +93,7 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent, F
   if (options.controlUrl === null) parts.instances.beginShutdown()
   parts.instances.adopt(loaded.value)
   for (const { last } of loaded.value) if (holdsReservation(last.record)) parts.ports.adopt(last.record.desired.id, last.record.hostPorts)
-  await Promise.all([...drivers.values()].map((driver) => driver.watch((event) => parts.onDriverEvent(driver.runtime, event))))
+  await waitAtMost(options.clock, LIMITS.startPatienceMs, Promise.all([...drivers.values()].map(parts.watch)))
   await parts.scanner.start()
   options.log.info('agent started', { node_id: nodeId, adopted: loaded.value.length })
   parts.connect()
@@ -205,7 +205,7 @@ function assemble(
     ports,
     scanner,
     connect: () => connect(shared, instances, scanner, reporter),
-    onDriverEvent: driverEvents(instances, scanner),
+    watch: (driver: Driver) => driver.watch(driverEvents(driver.runtime, instances, scanner)),
     health: () => healthOf(options, scanner, shared.link),
   }
 }
@@ -294,6 +294,7 @@ function makeScanner(shared: Shared, instances: Instances): Scanner {
     runtimes: [...drivers.keys()],
     detectionIntervalMs: config.reliability.recovery.detectionIntervalMs,
     statusIntervalMs: LIMITS.runtimeStatusIntervalMs,
+    startPatienceMs: LIMITS.startPatienceMs,
     list: async (runtime) => {
       const driver = drivers.get(runtime)
       return driver ? lookAtAll(clock, driver, LIMITS.listDeadlineMs, closing.signal) : err(failure('runtime_unavailable', runtime))
@@ -376,8 +377,8 @@ async function statusOf(clock: Clock, driver: Driver | undefined, runtime: Runti
   }
 }
 
-function driverEvents(instances: Instances, scanner: Scanner) {
-  return (runtime: Runtime, event: DriverEvent) => {
+function driverEvents(runtime: Runtime, instances: Instances, scanner: Scanner) {
+  return (event: DriverEvent) => {
     if (event.kind !== 'instance') scanner.reachable(runtime)
     else if (event.ended) instances.ended(event.id, event.ended)
     else instances.lookAgain(event.id)

@@ -43,3 +43,16 @@ export async function withDeadline<T>(
     parent?.removeEventListener('abort', onParent)
   }
 }
+
+/** Waits for `work`, but not longer than this; the work itself goes on. */
+export async function waitAtMost(clock: Clock, patienceMs: number, work: Promise<unknown>): Promise<void> {
+  let giveUp: () => void = () => {}
+  const late = new Promise<void>((resolve) => {
+    giveUp = clock.after(patienceMs, resolve)
+  })
+  try {
+    await Promise.race([work, late])
+  } finally {
+    giveUp()
+  }
+}

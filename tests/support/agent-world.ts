@@ -1,13 +1,16 @@
 // The reconcile loop on the fake driver and a manual clock, its journal in memory.
 import { afterEach } from 'vitest'
+import type { Driver } from '../../src/agent/drivers/driver.ts'
 import { createFakeDriver } from '../../src/agent/drivers/fake/fake-driver.ts'
 import { type ExecuteDeps, execute } from '../../src/agent/execute/execute.ts'
 import { createLedger } from '../../src/agent/execute/ledger.ts'
 import { LIMITS } from '../../src/agent/limits.ts'
 import { Instances } from '../../src/agent/loop/instances.ts'
 import { createScanner } from '../../src/agent/loop/scanner.ts'
+import type { RecoveryPolicy } from '../../src/agent/model/plan.ts'
 import type { JournalLine } from '../../src/agent/model/record.ts'
 import { lookAt, lookAtAll } from '../../src/agent/observe/look.ts'
+import type { Logger } from '../../src/base/log.ts'
 import { err, OK, type Result } from '../../src/base/result.ts'
 import { semaphore } from '../../src/base/semaphore.ts'
 import type { Desired } from '../../src/contracts/agent-protocol.ts'
@@ -40,6 +43,19 @@ export function desired(change: Partial<Desired> = {}, id = ID): Desired {
   }
 }
 
+const POLICY: RecoveryPolicy = {
+  mode: 'on',
+  maxRetries: 3,
+  backoff: { baseMs: 30_000, factor: 2, maxMs: 300_000 },
+  recoveryTimeoutMs: 600_000,
+  stableAfterMs: 10_000,
+  verifyAfterMs: 1000,
+  cooldownMs: 300_000,
+  allowDataLoss: false,
+}
+
+const PORTS: ExecuteDeps['ports'] = { resolve: async () => ({ ok: true, value: [] }), adopt() {}, release() {} }
+
 const open: Instances[] = []
 afterEach(async () => {
   for (const instances of open.splice(0)) await instances.close()
@@ -60,13 +76,14 @@ export function agent(
   const told: string[] = []
   const looking: { before: () => void } = { before() {} }
   const say = (level: string) => (msg: string) => void logs.push({ level, msg })
+  const log = { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') }
   const ledger = createLedger(() => OK)
   const deps: ExecuteDeps = {
     clock,
     limits: LIMITS,
     drivers: new Map([['fake', driver]]),
     ledger,
-    ports: { resolve: async () => ({ ok: true, value: [] }), adopt() {}, release() {} },
+    ports: PORTS,
     starts: new Map([['fake', semaphore(4)]]),
     nodeId: 'node-1',
   }
@@ -80,7 +97,7 @@ export function agent(
   const instances = new Instances({
     clock,
     random: seededRandom(1),
-    log: { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') },
+    log,
     meter: QUIET,
     limits: LIMITS,
     look: async (id, _runtime, signal) => {
@@ -94,37 +111,15 @@ export function agent(
       kept.delete(id)
       return OK
     },
-    policyFor: () => ({
-      mode: 'on',
-      maxRetries: 3,
-      backoff: { baseMs: 30_000, factor: 2, maxMs: 300_000 },
-      recoveryTimeoutMs: 600_000,
-      stableAfterMs: 10_000,
-      verifyAfterMs: 1000,
-      cooldownMs: 300_000,
-      allowDataLoss: false,
-    }),
+    policyFor: () => POLICY,
     gated: () => false,
     changed: (entry) => void told.push(entry.sight.kind),
     adoptReservation: (record) => ledger.adopt(record.desired.id, record.desired.spec),
     releaseReservation: (id) => ledger.release(id),
   })
   open.push(instances)
-  void driver.watch((event) => {
-    if (event.kind === 'instance') instances.lookAgain(event.id)
-  })
-  const scanner = createScanner({
-    clock,
-    log: { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') },
-    meter: QUIET,
-    instances,
-    runtimes: ['fake'],
-    detectionIntervalMs: 60_000,
-    statusIntervalMs: 15_000,
-    list: () => lookAtAll(clock, driver, 5000, new AbortController().signal),
-    status: (_runtime) => driver.status(new AbortController().signal),
-    statusChanged() {},
-  })
+  void driver.watch((event) => void (event.kind === 'instance' && instances.lookAgain(event.id)))
+  const scanner = scannerOf(clock, driver, instances, log)
   return {
     clock,
     driver,
@@ -140,3 +135,18 @@ export function agent(
     kind: () => instances.entries.get(ID)?.record.phase.kind,
   }
 }
+
+const scannerOf = (clock: ManualClock, driver: Driver, instances: Instances, log: Logger) =>
+  createScanner({
+    clock,
+    log,
+    meter: QUIET,
+    instances,
+    runtimes: ['fake'],
+    detectionIntervalMs: 60_000,
+    statusIntervalMs: 15_000,
+    startPatienceMs: 1500,
+    list: () => lookAtAll(clock, driver, 5000, new AbortController().signal),
+    status: (_runtime) => driver.status(new AbortController().signal),
+    statusChanged() {},
+  })

@@ -1,6 +1,7 @@
 // The safety net: lists every runtime at the start, whenever one comes back, and every detection interval. Events only make it faster.
-// Also keeps what each runtime says of itself.
+// Also keeps what each runtime says of itself. Each runtime is asked by itself: one that hangs holds up no other.
 import type { Clock } from '../../base/clock.ts'
+import { waitAtMost } from '../../base/deadline.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Result } from '../../base/result.ts'
 import type { RuntimeStatus } from '../../contracts/agent-protocol.ts'
@@ -19,6 +20,7 @@ export interface ScannerDeps {
   readonly runtimes: readonly Runtime[]
   readonly detectionIntervalMs: number
   readonly statusIntervalMs: number
+  readonly startPatienceMs: number
   list(
     runtime: Runtime,
   ): Promise<
@@ -32,6 +34,7 @@ export interface ScannerDeps {
 export interface Scanner {
   /** One listing of one runtime; two at once fold into one. */
   scan(runtime: Runtime): Promise<void>
+  /** Returns when every runtime has been looked at once, or its patience is over. */
   start(): Promise<void>
   statuses(): readonly RuntimeStatus[]
   /** It went away or came back. */
@@ -52,17 +55,14 @@ export function createScanner(deps: ScannerDeps): Scanner {
     scanning.set(runtime, started)
     return started
   }
-  const refresh = async (): Promise<void> => {
-    const before = JSON.stringify([...statuses.values()])
-    for (const status of await Promise.all(deps.runtimes.map((runtime) => deps.status(runtime)))) {
-      const was = statuses.get(status.runtime)
-      if (was?.usable && !status.usable) deps.log.warn('runtime unreachable', { runtime: status.runtime, detail: status.detail })
-      if (was && !was.usable && status.usable) deps.log.info('runtime reachable', { runtime: status.runtime })
-      statuses.set(status.runtime, status)
-    }
-    if (JSON.stringify([...statuses.values()]) !== before) deps.statusChanged()
+  const refresh = async (runtime: Runtime): Promise<void> => {
+    const status = await deps.status(runtime)
+    const was = statuses.get(runtime)
+    if (was?.usable && !status.usable) deps.log.warn('runtime unreachable', { runtime, detail: status.detail })
+    if (was && !was.usable && status.usable) deps.log.info('runtime reachable', { runtime })
+    statuses.set(runtime, status)
+    if (JSON.stringify(status) !== JSON.stringify(was)) deps.statusChanged()
   }
-  const scanAll = async () => void (await Promise.all(deps.runtimes.map(scan)))
 
   return {
     scan,
@@ -70,19 +70,31 @@ export function createScanner(deps: ScannerDeps): Scanner {
       deps.meter.gauge('runtime_healthy', () =>
         [...statuses.values()].map((status) => ({ labels: { runtime: status.runtime }, value: status.usable ? 1 : 0 })),
       )
-      await Promise.all([refresh(), scanAll()])
-      repeats.every(deps.detectionIntervalMs, scanAll)
-      repeats.every(deps.statusIntervalMs, refresh)
+      const first = Promise.all(deps.runtimes.flatMap((runtime) => [refresh(runtime), scan(runtime)]))
+      for (const runtime of deps.runtimes) {
+        repeats.every(deps.detectionIntervalMs, () => scan(runtime))
+        repeats.every(deps.statusIntervalMs, () => refresh(runtime))
+      }
+      await waitAtMost(deps.clock, deps.startPatienceMs, first)
     },
-    statuses: () => [...statuses.values()],
+    statuses: () => deps.runtimes.map((runtime) => statuses.get(runtime) ?? silent(runtime)),
     reachable(runtime) {
       // Back: it may have done anything meanwhile without telling. Away: what was seen last is not to be trusted for absence.
-      void refresh()
+      void refresh(runtime)
       void scan(runtime)
     },
     close: () => repeats.close(),
   }
 }
+
+const silent = (runtime: Runtime): RuntimeStatus => ({
+  runtime,
+  usable: false,
+  version: null,
+  detail: 'It has not answered yet.',
+  fix: null,
+  limits: 'none',
+})
 
 async function scanOnce(deps: ScannerDeps, runtime: Runtime, nameStrangers: (ids: Iterable<InstanceId>) => void): Promise<void> {
   const { instances } = deps
