@@ -27,6 +27,16 @@ test('HEAL-2 an exit event alone leads to a new incarnation, without a scan', as
   expect(one.logs.filter((line) => line.msg === 'orphaned vm detected')).toHaveLength(1)
 })
 
+test('detection is timed from the event that told of the end, not from an earlier one that meant nothing', async () => {
+  const one = agent()
+  one.instances.setDesired([desired()])
+  await one.clock.advance(20_000)
+  one.instances.lookAgain(ID)
+  expect(one.entry()?.eventAtMs).not.toBeNull()
+  await one.clock.advance(10)
+  expect(one.entry()?.eventAtMs).toBeNull()
+})
+
 test('a lost exit event is found by the scan', async () => {
   const one = agent()
   one.instances.setDesired([desired()])

@@ -49,6 +49,12 @@ interface Draft {
   readonly notes: readonly { readonly note: Note; readonly record: InstanceRecord }[]
 }
 
+/** What one turn did. */
+interface Pass {
+  actions: number
+  failures: number
+}
+
 const draftOf = (entry: Entry): Draft => ({ record: entry.record, transitions: [], notes: [] })
 
 const newer = (entry: Entry): boolean => entry.wish !== null && entry.wish.generation > entry.record.desired.generation
@@ -97,8 +103,21 @@ export class Stepper {
         : this.#deps.clock.after(Math.max(1, atMs - this.#deps.clock.wallMs()), () => this.#nudge(entry.record.desired.id))
   }
 
-  /** Until it is quiet; an effect is waited for, and other instances get their turn meanwhile. */
+  /** Until it is quiet; an effect is waited for, and other instances get their turn meanwhile. A turn without an effect is no news. */
   async run(entry: Entry): Promise<void> {
+    const { clock, log } = this.#deps
+    const { id, name } = entry.record.desired
+    const startedMs = clock.elapsedMs()
+    const pass: Pass = { actions: 0, failures: 0 }
+    try {
+      await this.#turn(entry, pass)
+    } finally {
+      const durationMs = Math.round(clock.elapsedMs() - startedMs)
+      if (pass.actions > 0) log.info('reconciled', { vm_id: id, instance_id: id, name, ...pass, duration_ms: durationMs })
+    }
+  }
+
+  async #turn(entry: Entry, pass: Pass): Promise<void> {
     const { id } = entry.record.desired
     let draft = draftOf(entry)
     for (let steps = 0; steps < this.#deps.limits.stepsPerRunMax; steps += 1) {
@@ -123,6 +142,8 @@ export class Stepper {
       if (!ahead && !(await committed)) return this.#retryLater(entry)
       if (!next.action) return entry.unwritten ? this.#retryLater(entry) : this.wake(entry, next.wakeAtMs)
       await this.#act(entry, draft.record, next.action)
+      pass.actions += 1
+      if (entry.outcome?.ok === false) pass.failures += 1
       if (!(await committed)) return this.#retryLater(entry)
       draft = draftOf(entry)
     }
@@ -205,6 +226,8 @@ export class Stepper {
     if (record === entry.record && !entry.unwritten) {
       // An adopted instance whose state needs no change is heard of here for the first time: its checks begin with that.
       if (faceOf(entry) !== entry.face) this.#tell(entry)
+      // Answered: nothing was to be done. The next event is not to be timed from this one.
+      if (!entry.look) entry.eventAtMs = null
       return true
     }
     const written = await this.#deps.journal(record.desired.id, { record, transitions: [...transitions] })
