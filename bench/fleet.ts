@@ -33,6 +33,11 @@ async function count(platform: Platform, state: string): Promise<number> {
   return total
 }
 
+async function restarted(platform: Platform): Promise<number> {
+  const page = await platform.client.call('listInstances', { query: { limit: 200 } })
+  return page.ok ? page.value.items.filter((item) => item.incarnation > 1).length : Number.NaN
+}
+
 async function launch(
   platform: Platform,
   names: readonly string[],
@@ -90,6 +95,22 @@ try {
     what: 'log lines above debug while idle',
     value: log.split('\n').filter((line) => line.includes('"level":"warn"') || line.includes('"level":"error"')).length,
   })
+  const readyMs = await platform.restart()
+  await sleep(3000)
+  const again = await readFile(join(platform.dataDir, 'holdfast.log'), 'utf8')
+  const adoption = again
+    .split('\n')
+    .filter((line) => line.includes('"agent started"'))
+    .at(-1)
+  rows.push({
+    what: `kill -9 of holdfast up, then start until ready with ${PROCESSES} live processes, milliseconds`,
+    value: Math.round(readyMs),
+  })
+  rows.push({
+    what: `of that: agent start, all ${PROCESSES} re-adopted, milliseconds`,
+    value: Math.round(Number(/"duration_ms":([0-9.]+)/.exec(adoption ?? '')?.[1])),
+  })
+  rows.push({ what: 'instances with more than one incarnation afterwards', value: await restarted(platform) })
 } finally {
   await platform.stop()
 }

@@ -12,6 +12,8 @@ export interface Platform {
   readonly token: string
   readonly dataDir: string
   readonly pid: number
+  /** `kill -9`, then the same again on the same data directory: resolves with the milliseconds until it was ready. */
+  restart(): Promise<number>
   stop(): Promise<void>
 }
 
@@ -22,10 +24,13 @@ const BIN = resolve(import.meta.dirname, '../../bin/holdfast.js')
 /** Starts it and waits for its ready line; `stop` ends the workloads too and removes the directory. */
 export async function startPlatform(environment: Readonly<Record<string, string>> = {}): Promise<Platform> {
   const dataDir = await mkdtemp(join(STATE_ROOT, 'holdfast-bench-'))
-  const child = spawn(process.execPath, [BIN, 'up', '--data-dir', dataDir, '--listen', '127.0.0.1:0', '--stop-workloads'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, ...environment },
-  })
+  const run = (listen: string) =>
+    spawn(process.execPath, [BIN, 'up', '--data-dir', dataDir, '--listen', listen, '--stop-workloads'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, ...environment },
+    })
+  let child = run('127.0.0.1:0')
+  const ended = () => new Promise((done) => child.once('exit', done))
   const url = await readyUrl(child)
   const token = (await readFile(join(dataDir, 'operator.token'), 'utf8')).trim()
   return {
@@ -33,11 +38,22 @@ export async function startPlatform(environment: Readonly<Record<string, string>
     url,
     token,
     dataDir,
-    pid: child.pid ?? 0,
+    get pid() {
+      return child.pid ?? 0
+    },
+    async restart() {
+      const gone = ended()
+      child.kill('SIGKILL')
+      await gone
+      const startMs = performance.now()
+      child = run(new URL(url).host)
+      await readyUrl(child)
+      return performance.now() - startMs
+    },
     async stop() {
-      const ended = new Promise((done) => child.once('exit', done))
+      const gone = ended()
       child.kill('SIGTERM')
-      await ended
+      await gone
       await rm(dataDir, { recursive: true, force: true })
     },
   }

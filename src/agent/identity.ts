@@ -2,7 +2,9 @@
 // and the MAC of the first interface that has one. A derived id is kept in the state directory: a changed hostname or a new network
 // card must not make a node a stranger to its own instances. The machine-id itself is never shown: only its hash enters.
 import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { mkdir, readFile } from 'node:fs/promises'
+import { hostname, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { err, ok, type Result } from '../base/result.ts'
 import { type Failure, failure } from '../contracts/errors.ts'
@@ -17,6 +19,26 @@ export interface IdentitySources {
   machineId(): string | null
   /** Interfaces in the kernel's order. */
   interfaces(): readonly { readonly name: string; readonly mac: string; readonly internal: boolean }[]
+}
+
+/** This machine itself. */
+export const machineSources = (given: IdentitySources['given']): IdentitySources => ({
+  given,
+  hostname,
+  machineId,
+  interfaces: () =>
+    Object.entries(networkInterfaces()).flatMap(([name, all]) =>
+      (all ?? []).slice(0, 1).map(({ mac, internal }) => ({ name, mac, internal })),
+    ),
+})
+
+function machineId(): string | null {
+  try {
+    return readFileSync('/etc/machine-id', 'utf8')
+  } catch {
+    // Absent in many containers; the identity has a second source.
+    return null
+  }
 }
 
 const HASH_LENGTH = 12

@@ -1,7 +1,6 @@
 // The node agent, built by hand, top to bottom. It makes what runs on this node equal to what is wished, and tells the control plane.
 // It needs no control plane to keep things running: on start it reads its journals, looks at what runs, and goes on from there.
-import { readFileSync } from 'node:fs'
-import { hostname, networkInterfaces } from 'node:os'
+import { hostname } from 'node:os'
 import { Cleanup } from '../base/cleanup.ts'
 import type { Clock, Random } from '../base/clock.ts'
 import { waitAtMost, withDeadline } from '../base/deadline.ts'
@@ -22,7 +21,7 @@ import { openInstanceFiles } from './execute/files.ts'
 import { createLedger, type Ledger } from './execute/ledger.ts'
 import { createPorts } from './execute/ports.ts'
 import { answer } from './execute/requests.ts'
-import { nodeIdentity } from './identity.ts'
+import { machineSources, nodeIdentity } from './identity.ts'
 import { LIMITS } from './limits.ts'
 import { type Link, openLink } from './link/link.ts'
 import { type Entry, holdsReservation } from './loop/entry.ts'
@@ -76,7 +75,8 @@ export interface Agent {
 
 /** Ready when what a former agent left has been read, and looked at in every runtime that answers; the control plane is dialled in the background. */
 export async function startAgent(options: AgentOptions): Promise<Result<Agent, Failure>> {
-  const identity = await nodeIdentity(options.stateDir, { given: options.givenNodeIds, hostname, machineId, interfaces })
+  const startedMs = options.clock.elapsedMs()
+  const identity = await nodeIdentity(options.stateDir, machineSources(options.givenNodeIds))
   if (!identity.ok) return identity
   const nodeId = identity.value
   const cleanup = new Cleanup()
@@ -95,7 +95,7 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent, F
   for (const { last } of loaded.value) if (holdsReservation(last.record)) parts.ports.adopt(last.record.desired.id, last.record.hostPorts)
   await waitAtMost(options.clock, LIMITS.startPatienceMs, Promise.all([...drivers.values()].map(parts.watch)))
   await parts.scanner.start()
-  options.log.info('agent started', { node_id: nodeId, adopted: loaded.value.length })
+  options.log.info('agent started', { node_id: nodeId, adopted: loaded.value.length, duration_ms: options.clock.elapsedMs() - startedMs })
   parts.connect()
   return ok({
     nodeId,
@@ -384,17 +384,3 @@ function driverEvents(runtime: Runtime, instances: Instances, scanner: Scanner) 
     else instances.lookAgain(event.id)
   }
 }
-
-function machineId(): string | null {
-  try {
-    return readFileSync('/etc/machine-id', 'utf8')
-  } catch {
-    // Absent in many containers; the identity has a second source.
-    return null
-  }
-}
-
-const interfaces = () =>
-  Object.entries(networkInterfaces()).flatMap(([name, addresses]) =>
-    (addresses ?? []).slice(0, 1).map(({ mac, internal }) => ({ name, mac, internal })),
-  )
