@@ -53,11 +53,7 @@ export function openInstanceFiles(stateDir: string, log: Logger): InstanceFiles 
         for (const name of (await readdir(root)).sort()) {
           const id = InstanceId.safeParse(name)
           if (!id.success) continue
-          const lines: JournalLine[] = []
-          for (const raw of readJournalSync(join(root, name, 'journal'))) {
-            const line = JournalLine.safeParse(raw)
-            if (line.success) lines.push(line.data)
-          }
+          const lines = readLines(join(root, name, 'journal'), id.data, log)
           const last = lines.at(-1)
           if (last) found.push({ last, transitions: lines.flatMap((line) => line.transitions) })
           else log.error('instance directory without a readable journal', { instance_id: id.data })
@@ -67,5 +63,19 @@ export function openInstanceFiles(stateDir: string, log: Logger): InstanceFiles 
         return err(fileFailure(error, root))
       }
     },
+  }
+}
+
+/** A journal that cannot be read is one instance's trouble: the others are looked after. */
+function readLines(path: string, id: InstanceId, log: Logger): readonly JournalLine[] {
+  try {
+    return readJournalSync(path).flatMap((raw) => {
+      const line = JournalLine.safeParse(raw)
+      return line.success ? [line.data] : []
+    })
+  } catch (error) {
+    const { code, detail } = fileFailure(error, path)
+    log.error('instance journal not read', { instance_id: id, error_code: code, error: detail })
+    return []
   }
 }

@@ -1,0 +1,21 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { desired, ID } from '../../../tests/support/agent-world.ts'
+import { tmpDir } from '../../../tests/support/tmp.ts'
+import { InstanceId } from '../../contracts/ids.ts'
+import { newRecord } from '../model/record.ts'
+import { openInstanceFiles } from './files.ts'
+
+const OTHER = InstanceId.parse('inst_00000000000000000002')
+
+test('one journal that cannot be read is named, and does not keep the agent from looking after the others', async () => {
+  const dir = await tmpDir()
+  const told: string[] = []
+  const log = { debug() {}, info() {}, warn() {}, error: (msg: string) => void told.push(msg) }
+  expect(await openInstanceFiles(dir, log).append(ID, { record: newRecord(desired(), 1), transitions: [] })).toMatchObject({ ok: true })
+  await mkdir(join(dir, 'instances', OTHER, 'journal'), { recursive: true })
+  const loaded = await openInstanceFiles(dir, log).load()
+  expect(loaded).toMatchObject({ ok: true, value: [{ last: { record: { desired: { id: ID } } } }] })
+  expect(told).toContain('instance journal not read')
+})
