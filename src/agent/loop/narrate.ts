@@ -53,16 +53,22 @@ export function narrate(note: Note, record: InstanceRecord, voice: Voice): void 
       narrateEnd(note, ids, voice)
       return
     case 'crash_looping':
-      log.error('instance crash looping', { ...ids, exits: note.failures, last_error: note.detail })
+      log.error('instance crash looping', { ...ids, exits: note.failures, window_ms: note.windowMs, last_error: note.detail })
       return
     case 'quarantined':
-      log.error('instance quarantined', { ...ids, exits: note.failures, last_error: note.detail })
+      log.error('instance quarantined', { ...ids, exits: note.failures, window_ms: note.windowMs, last_error: note.detail })
       return
     case 'unhealthy':
-      log.warn('vm marked unhealthy', { ...ids, error: note.detail })
+      log.warn('vm marked unhealthy', { ...ids, error: note.detail, downtime_ms: 0 })
       return
     case 'healthy_again':
       log.info('vm recovered', { ...ids, downtime_ms: note.downtimeMs })
+      return
+    case 'applied':
+      meter.observe('apply_duration_seconds', note.durationMs / 1000, { runtime: record.desired.spec.runtime })
+      return
+    case 'gone':
+      meter.observe('delete_duration_seconds', note.durationMs / 1000, { runtime: record.desired.spec.runtime })
       return
     case 'error':
       meter.count('errors_total', { code: note.code })

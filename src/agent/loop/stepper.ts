@@ -141,9 +141,8 @@ export class Stepper {
       const ahead = next.action?.kind === 'prepare' || (next.action?.kind === 'start' && sameStart(entry.record, draft.record))
       if (!ahead && !(await committed)) return this.#retryLater(entry)
       if (!next.action) return entry.unwritten ? this.#retryLater(entry) : this.wake(entry, next.wakeAtMs)
-      await this.#act(entry, draft.record, next.action)
       pass.actions += 1
-      if (entry.outcome?.ok === false) pass.failures += 1
+      if (!(await this.#act(entry, draft.record, next.action))) pass.failures += 1
       if (!(await committed)) return this.#retryLater(entry)
       draft = draftOf(entry)
     }
@@ -274,7 +273,7 @@ export class Stepper {
     this.wake(entry, this.#deps.clock.wallMs() + this.#deps.limits.diskRetryMs)
   }
 
-  async #act(entry: Entry, record: InstanceRecord, action: Action): Promise<void> {
+  async #act(entry: Entry, record: InstanceRecord, action: Action): Promise<boolean> {
     const controller = new AbortController()
     entry.epoch += 1
     entry.abort = controller
@@ -290,6 +289,7 @@ export class Stepper {
         entry.outcome = { action: action.kind, ok: false, failure: result.error }
         entry.look = action.kind !== 'prepare'
       }
+      return result.ok
     } finally {
       entry.epoch += 1
       entry.abort = null

@@ -106,8 +106,13 @@ export type Note =
       readonly attemptMs: number
       readonly code: ErrorCode | null
     }
-  | { readonly kind: 'crash_looping'; readonly failures: number; readonly detail: string }
-  | { readonly kind: 'quarantined'; readonly failures: number; readonly detail: string }
+  /** `windowMs`: since the first of these ends. */
+  | { readonly kind: 'crash_looping'; readonly failures: number; readonly windowMs: number; readonly detail: string }
+  | { readonly kind: 'quarantined'; readonly failures: number; readonly windowMs: number; readonly detail: string }
+  /** An attempt led to a running incarnation. */
+  | { readonly kind: 'applied'; readonly durationMs: number }
+  /** Nothing of a deleted instance is left. */
+  | { readonly kind: 'gone'; readonly durationMs: number }
   | { readonly kind: 'unhealthy'; readonly detail: string }
   | { readonly kind: 'healthy_again'; readonly downtimeMs: number }
   | { readonly kind: 'error'; readonly code: ErrorCode }

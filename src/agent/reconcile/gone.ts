@@ -21,7 +21,9 @@ export function planGone(record: InstanceRecord, facts: Facts, towards: 'stopped
       notes: [{ kind: 'error', code: outcome.failure.code }],
     })
   if (outcome?.action === 'forget')
-    return step(move(record, { kind: 'deleted', ...common(record, facts, 'requested', null) }), 'nothing is left')
+    return step(move(record, { kind: 'deleted', ...common(record, facts, 'requested', null) }), 'nothing is left', {
+      notes: [{ kind: 'gone', durationMs: nowMs - phase.sinceMs }],
+    })
   // An agent that never started it owes the runtime nothing, whether that answers or not.
   if (seen.kind === 'unknown' && record.incarnation > 0)
     return step(record, 'the runtime does not answer', { wakeAtMs: nowMs + RETRY_EFFECT_MS })

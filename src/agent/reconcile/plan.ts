@@ -130,9 +130,11 @@ function planStarting(record: InstanceRecord, facts: Facts): Step {
   // A process that ended at once is a crash, not a failed start: it did run.
   if (!current || current.state === 'created') return step(record, 'start', { action: { kind: 'start', id: record.desired.id } })
   const started = { ...record, startedAtMs: current.startedAtMs ?? facts.nowMs }
+  const durationMs = facts.nowMs - (record.attempts.at(-1)?.startedAtMs ?? facts.nowMs)
   return step(
     move(started, { kind: 'running', ...common(started, facts, facts.verdict.gated ? 'waiting_for_checks' : 'started') }),
     'it runs',
+    { notes: [{ kind: 'applied', durationMs }] },
   )
 }
 

@@ -119,7 +119,7 @@ function again(record: InstanceRecord, facts: Facts, cause: Cause): Step {
   const next = { ...closed, failures: failures + 1 }
   const looping = cause.ended && failures >= 1
   const phase = { ...common(next, facts, looping ? 'crash_loop' : cause.reason, error), nextAttemptAtMs: nowMs + delayMs }
-  if (looping) notes.push({ kind: 'crash_looping', failures: next.failures, detail: error.detail })
+  if (looping) notes.push({ kind: 'crash_looping', failures: next.failures, windowMs: nowMs - episode.startedAtMs, detail: error.detail })
   return step(
     move(next, looping ? { kind: 'crash_looping', ...phase } : { kind: 'recovering', ...phase }),
     `${cause.reason}; next attempt in ${delayMs} ms`,
@@ -130,8 +130,9 @@ function again(record: InstanceRecord, facts: Facts, cause: Cause): Step {
 function quarantine(record: InstanceRecord, facts: Facts, error: LastError, notes: readonly Note[], outcome: 'failure' | 'timeout'): Step {
   const { record: closed, notes: ending } = closeEpisode(record, facts, outcome, error)
   const untilMs = facts.nowMs + facts.policy.cooldownMs
+  const windowMs = facts.nowMs - (record.episode?.startedAtMs ?? facts.nowMs)
   return step(move(closed, { kind: 'quarantined', ...common(record, facts, 'attempts_exhausted', error), untilMs }), 'no attempts left', {
-    notes: [...notes, ...ending, { kind: 'quarantined', failures: record.failures, detail: error.detail }],
+    notes: [...notes, ...ending, { kind: 'quarantined', failures: record.failures, windowMs, detail: error.detail }],
     wakeAtMs: untilMs,
   })
 }
