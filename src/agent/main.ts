@@ -129,7 +129,10 @@ function makeDrivers(options: AgentOptions, nodeId: NodeId): ReadonlyMap<Runtime
 
 async function stopAll(clock: Clock, instances: Instances, deadlineMs: number): Promise<Result<void, Failure>> {
   try {
-    await withDeadline(clock, deadlineMs, undefined, (signal) => instances.shutdown(signal))
+    await withDeadline(clock, deadlineMs, undefined, async (signal) => {
+      await instances.shutdown(signal)
+      await instances.removeEnded(signal)
+    })
     return ok(undefined)
   } catch (error) {
     const left = [...instances.entries.values()].filter((entry) => !isShutDown(entry.record)).map((entry) => entry.record.desired.name)

@@ -153,6 +153,23 @@ export class Instances {
     while (!resting()) await this.#deps.clock.sleep(20, signal)
   }
 
+  /** After a shutdown: removes what the runtimes still keep of ended workloads; their output stays as evidence. */
+  async removeEnded(signal: AbortSignal): Promise<void> {
+    await Promise.all(
+      [...this.entries.values()].map(async ({ record, sight }) => {
+        const objects = sight.kind === 'known' ? sight.objects.filter((object) => object.matches && object.state === 'dead') : []
+        if (objects.length === 0) return
+        const removed = await this.#deps.execute(record, { kind: 'remove', id: record.desired.id, objects }, signal)
+        if (!removed.ok)
+          this.#deps.log.warn('ended object not removed', {
+            instance_id: record.desired.id,
+            error_code: removed.error.code,
+            error: removed.error.detail,
+          })
+      }),
+    )
+  }
+
   /** Nothing further is done; workloads keep running. */
   async close(): Promise<void> {
     this.#closing.abort(new Error('the agent is closing'))

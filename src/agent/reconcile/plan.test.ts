@@ -235,6 +235,7 @@ describe('guards', () => {
     world.settle().pass(600_000)
     expect(world.kind).toBe('degraded')
     expect(world.actions).toHaveLength(before)
+    expect(world.notes.filter((note) => note.kind === 'orphaned')).toMatchObject([{ reason: 'health_check_failed', recovering: false }])
     world.verdict = { ...HEALTHY, gated: true, health: 'healthy' }
     world.settle()
     expect(world.record.phase).toMatchObject({ kind: 'running', reason: 'self_recovered' })
@@ -242,6 +243,13 @@ describe('guards', () => {
     world.verdict = UNHEALTHY
     world.settle()
     expect(world.record.incarnation).toBe(2)
+  })
+  test('an end that nobody saw does not show the exit of an earlier incarnation', () => {
+    const world = up().pass(20_000).crash({ code: 3, signal: null })
+    world.pass(20_000)
+    world.objects = []
+    world.settle()
+    expect(world.record.lastExit).toBeNull()
   })
   test('HEAL-3 an unreachable runtime is never a missing workload', () => {
     const world = up()

@@ -20,7 +20,8 @@ type Cause = { readonly reason: Reason; readonly failure: Failure; readonly ende
 /** The current incarnation ended by itself, vanished, or is not ours any more. */
 export function ended(record: InstanceRecord, facts: Facts, exit: Exit | null, reason: 'process_dead' | 'process_mismatch'): Step {
   const { restart, memoryBytes } = record.desired.spec
-  const seen = { ...record, lastExit: exit ?? record.lastExit }
+  // An end that nobody saw is not the end of an earlier incarnation.
+  const seen = { ...record, lastExit: exit }
   if (reason === 'process_dead' && exit?.code === 0 && restart !== 'always') {
     const { record: closed, notes } = closeEpisode(closeAttempt(seen, 'success', facts.nowMs), facts, 'success', null)
     return step(
@@ -87,7 +88,7 @@ function again(record: InstanceRecord, facts: Facts, cause: Cause): Step {
   const stable = record.verified && record.startedAtMs !== null && nowMs - record.startedAtMs >= policy.stableAfterMs
   const failures = stable ? 0 : record.failures
   const opening = record.episode === null
-  const episode = record.episode ?? { reason: cause.reason, startedAtMs: nowMs, attempts: 0, lastSeenMs: record.startedAtMs ?? nowMs }
+  const episode = record.episode ?? { reason: cause.reason, startedAtMs: nowMs, attempts: 0, lastSeenMs: lastSeenMs(record) ?? nowMs }
   const active = policy.mode === 'on'
   const attempt = record.attempts.at(-1)
   const notes: Note[] = []
@@ -125,6 +126,11 @@ function again(record: InstanceRecord, facts: Facts, cause: Cause): Step {
     `${cause.reason}; next attempt in ${delayMs} ms`,
     { notes, wakeAtMs: nowMs + delayMs },
   )
+}
+
+/** The last sign of life: its end, or else its start. */
+function lastSeenMs({ lastExit, startedAtMs }: InstanceRecord): number | null {
+  return lastExit === null || startedAtMs === null ? (startedAtMs ?? lastExit?.atMs ?? null) : Math.max(lastExit.atMs, startedAtMs)
 }
 
 function quarantine(record: InstanceRecord, facts: Facts, error: LastError, notes: readonly Note[], outcome: 'failure' | 'timeout'): Step {

@@ -81,10 +81,12 @@ function planChecks(record: InstanceRecord, facts: Facts): Step | undefined {
     // Not ready is no reason to restart: it lives and answers its live checks.
     if (policy.mode === 'on' && policy.allowDataLoss && verdict.reason !== null)
       return { ...stopping(record, facts, 'unhealthy_restart', 'checks failed and data loss is permitted', error), notes }
+    // An orphan all the same: it should serve and does not. It is counted and named, and nothing is done to it.
+    const orphaned: Note = { kind: 'orphaned', reason, lastSeenMs: nowMs, maxRetries: policy.maxRetries, recovering: false }
     return step(
       move(record, { kind: 'degraded', ...common(record, facts, reason, error) }),
       'checks failed; it lives, so it is left alone',
-      { notes },
+      { notes: [...notes, orphaned] },
     )
   }
   if (verdict.health !== 'unhealthy' && phase.kind === 'degraded') {
