@@ -21,6 +21,7 @@ import { show } from './verbs/show.ts'
 import { stats } from './verbs/stats.ts'
 import { status } from './verbs/status.ts'
 import { tokens, tokensCreate, tokensRevoke } from './verbs/tokens.ts'
+import { undeploy } from './verbs/undeploy.ts'
 import { up } from './verbs/up.ts'
 import { wait } from './verbs/wait.ts'
 import { why } from './verbs/why.ts'
@@ -32,6 +33,7 @@ export const VERBS: readonly ListedVerb[] = [
   agent,
   doctor,
   deploy,
+  undeploy,
   launch,
   status,
   list,

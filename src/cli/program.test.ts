@@ -126,3 +126,14 @@ test('a flag that was meant for the command to run leads to the two dashes', asy
   expect(code).toBe(2)
   expect(err).toContain('put -- before the command')
 })
+
+test('help and a missing verb lead to the help of what was meant', async () => {
+  expect((await cli(['help', 'launch'])).out).toBe((await cli(['launch', '--help'])).out)
+  expect(await cli(['help'])).toEqual(await cli([]))
+  expect((await cli(['nodes', 'drian', 'x'])).err).toBe(
+    'holdfast: nodes has no "drian"; it has show, cordon, uncordon\n  Run holdfast nodes --help for what it takes.\n',
+  )
+  expect((await cli(['nodes', 'show'])).err).toContain('Run holdfast nodes show --help')
+  expect((await cli(['list', '--limit', '0'])).err).toContain('Run holdfast list --help')
+  expect((await cli(['launch', '--env', 'x', '--', 'x'])).err).toContain('Run holdfast launch --help')
+})

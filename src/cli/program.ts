@@ -8,7 +8,7 @@ import { EXIT } from './exit.ts'
 import { COMMON_FLAGS, type Flag, type Flags, type FlagValues } from './flags.ts'
 import { output } from './output.ts'
 import { report } from './report.ts'
-import type { ListedVerb } from './verb.ts'
+import { type ListedVerb, USAGE } from './verb.ts'
 
 /** One run of the command line; resolves with the exit code and never rejects. */
 export async function runCli(argv: readonly string[], verbs: readonly ListedVerb[], version: string, core: Core): Promise<number> {
@@ -21,7 +21,8 @@ export async function runCli(argv: readonly string[], verbs: readonly ListedVerb
     }
     if (parsed.kind === 'usage') return await report(core, json, failure('invalid_input', parsed.problem), parsed.next)
     const outcome = await parsed.verb.start({ core, out: output(core, json), args: parsed.args, raw: parsed.raw, readFlags })
-    return outcome.ok ? outcome.value : await report(core, json, outcome.error)
+    if (outcome.ok) return outcome.value
+    return await report(core, json, outcome.error, nextOf(parsed.verb, outcome.error))
   } catch (error) {
     if (error instanceof HoldfastError) return report(core, json, error.failure)
     const detail = error instanceof Error ? error.message : String(error)
@@ -49,8 +50,7 @@ export function parse(argv: readonly string[], verbs: readonly ListedVerb[], ver
       writeErr: () => undefined,
     })
   try {
-    if (argv.length === 0) return { kind: 'print', text: program.helpInformation() }
-    program.parse([...argv], { from: 'user' })
+    program.parse(argv.length === 0 || argv[0] === 'help' ? [...argv.slice(1), '--help'] : [...argv], { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     return ended(error, printed, argv, program)
@@ -61,9 +61,15 @@ export function parse(argv: readonly string[], verbs: readonly ListedVerb[], ver
 function ended(error: CommanderError, printed: string, argv: readonly string[], program: Command): Parsed {
   if (error.code === 'commander.helpDisplayed' || error.code === 'commander.version') return { kind: 'print', text: printed }
   const parent = program.commands.find((command) => command.name() === argv[0])
-  const where = parent?.name()
+  const child = parent?.commands.find((command) => command.name() === argv[1])
+  const where = [parent, child].flatMap((command) => (command === undefined ? [] : [command.name()])).join(' ')
   // A parent verb without one of its own below it: its help says what there is.
   if (error.code === 'commander.help') return { kind: 'print', text: (parent ?? program).helpInformation() }
+  // What stands where a verb below the parent would: commander knows it only as one argument too many.
+  if (error.code === 'commander.excessArguments' && parent !== undefined && child === undefined && parent.commands.length > 0) {
+    const below = parent.commands.map((command) => command.name()).join(', ')
+    return { kind: 'usage', problem: `${where} has no ${JSON.stringify(argv[1] ?? '')}; it has ${below}`, next: helpOf(where) }
+  }
   const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n')
   const suggestion = rest.map((line) => line.trim().replace('(Did', '(did')).join(' ')
   const problem = [first, suggestion].filter(Boolean).join(' ')
@@ -71,8 +77,14 @@ function ended(error: CommanderError, printed: string, argv: readonly string[], 
     error.code === 'commander.unknownOption' && !argv.includes('--') && parent?.registeredArguments.at(-1)?.variadic === true
   if (swallowed && parent.registeredArguments.at(-1)?.name() === 'command')
     return { kind: 'usage', problem, next: `If it belongs to the command, put -- before the command: holdfast ${where} … -- CMD ARG…` }
-  return { kind: 'usage', problem, next: `Run holdfast ${where === undefined ? '' : `${where} `}--help for what it takes.` }
+  return { kind: 'usage', problem, next: helpOf(where) }
 }
+
+/** What the verb knows better than the table of errors; undefined where it does not. */
+const nextOf = (verb: ListedVerb, error: Failure): string | undefined =>
+  error.cause === USAGE ? helpOf(verb.name) : error.code === 'not_found' ? verb.missing : undefined
+
+const helpOf = (verb: string): string => `Run holdfast ${verb === '' ? '' : `${verb} `}--help for what it takes.`
 
 type OnRun = (verb: ListedVerb, args: readonly string[], raw: Readonly<Record<string, unknown>>) => void
 
@@ -126,7 +138,7 @@ async function readFlags<F extends Flags>(
     const attribute = new Option(each.words).attributeName()
     const read = await each.read(raw[attribute])
     const long = /--[a-z-]+/.exec(each.words)?.[0] ?? each.words
-    if (!read.ok) return err(failure('invalid_input', `${long}: ${read.error}`, { field: long }))
+    if (!read.ok) return err(failure('invalid_input', `${long}: ${read.error}`, { field: long }, USAGE))
     values[name] = read.value
   }
   // Each value came from the reader of its own flag: the one place where the loose record gets its type.

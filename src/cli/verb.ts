@@ -27,6 +27,8 @@ export interface Verb<F extends Flags = Flags> {
   readonly summary: string
   /** More for `--help`: examples. */
   readonly more?: string
+  /** What to do when there is no such object, where it is not an instance that is named. */
+  readonly missing?: string
   readonly flags: F
   run(call: Call<F>): Promise<Outcome>
 }
@@ -58,5 +60,8 @@ export function verb<const F extends Flags>(given: Verb<F>): ListedVerb {
   }
 }
 
+/** Marks a failure as being about the words of the command line, whose next step is the verb's own help. */
+export const USAGE = Symbol('usage')
+
 export const usage = (detail: string, field?: string): Result<never, Failure> =>
-  err(failure('invalid_input', detail, field === undefined ? undefined : { field }))
+  err(failure('invalid_input', detail, field === undefined ? undefined : { field }, USAGE))

@@ -6,6 +6,8 @@ import { cli } from '../../tests/support/cli.ts'
 import { type Answered, type Asked, problem, stubApi } from '../../tests/support/stub-api.ts'
 import { tmpDir } from '../../tests/support/tmp.ts'
 import { instanceView } from '../../tests/support/views.ts'
+import type { EnvStatusView } from '../contracts/views.ts'
+import { standingAfter } from './next-run.ts'
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 const run = async (
@@ -279,4 +281,59 @@ test('a failure that the control plane will try again is waited through; a one-s
   const shot = instanceView({ state: 'failed', reason: 'exited_error', last_error: { ...error, code: 'exited', detail: 'Exit code 3.' } })
   expect((await run(['wait', 'web', 'stopped'], () => ({ body: shot }))).code).toBe(8)
   expect((await run(['wait', 'web', 'running'], () => ({ body: shot }))).code).toBe(8)
+})
+
+test('logs -f goes on with the run that replaces the one it read, and ends with one that nothing will replace', async () => {
+  const states = [
+    instanceView({ name: 'web', incarnation: 1, state: 'running' }),
+    instanceView({ name: 'web', incarnation: 1, state: 'running' }),
+    instanceView({ name: 'web', incarnation: 2, state: 'starting' }),
+    instanceView({ name: 'web', incarnation: 2, state: 'running' }),
+    instanceView({ name: 'web', incarnation: 2, state: 'stopped' }),
+  ]
+  const chunks = ['one', 'two']
+  const { code, out, err, asked } = await run(['logs', 'web', '-f', '-n', '5'], ({ url }) =>
+    url.includes('/logs')
+      ? {
+          lines: [
+            { stream: 'stdout', at: null, data: base64(`${chunks.shift()}\n`) },
+            { end: true, exit_code: null, lost_bytes: 0 },
+          ],
+        }
+      : { body: states.shift() },
+  )
+  expect({ code, out, err }).toEqual({ code: 0, out: 'one\ntwo\n', err: 'run 1 of web has ended; this is run 2\n' })
+  expect(asked.map(({ url }) => url).filter((url) => url.includes('/logs'))).toEqual([
+    '/v1/instances/web/logs?follow=true&tail=5',
+    '/v1/instances/web/logs?follow=true',
+  ])
+})
+
+test.each([
+  ['stopped', 1, 'over'],
+  ['failed', 1, 'over'],
+  ['failed', 2, 'runs'],
+  ['recovering', 1, 'waiting'],
+  ['crash_looping', 2, 'waiting'],
+  ['running', 1, 'unchanged'],
+  ['running', 3, 'runs'],
+])('%s in run %i, after run 1: %s', (state, incarnation, standing) => {
+  expect(standingAfter({ ...instanceView({}), state, incarnation }, 1)).toBe(standing)
+})
+
+test('undeploy deletes the env that it names, and says so when there is none', async () => {
+  const env: EnvStatusView = {
+    ...{ id: 'env_00000000000000000000', app: 'hello', env: 'prod', state: 'running', manifest_hash: 'sha256:0' },
+    ...{ processes: [], created_at: '2026-11-21T05:00:00.000Z', updated_at: '2026-11-21T05:00:00.000Z' },
+  }
+  const { code, out, asked } = await run(['undeploy', 'hello'], ({ method }) =>
+    method === 'DELETE' ? { status: 202, body: env } : { body: { items: [env], next_cursor: null } },
+  )
+  expect({ code, out }).toEqual({ code: 0, out: `removing hello prod (${env.id})\nnext: holdfast status\n` })
+  expect(asked.map(({ method, url }) => `${method} ${url}`)).toEqual(['GET /v1/envs?app=hello&limit=200', `DELETE /v1/envs/${env.id}`])
+  const none = await run(['undeploy', 'hello', '--env', 'staging'], () => ({ body: { items: [env], next_cursor: null } }))
+  expect(none).toMatchObject({
+    code: 4,
+    err: 'holdfast: There is no env staging of an app hello.\n  Run holdfast status to see all of them.\n',
+  })
 })

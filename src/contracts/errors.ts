@@ -17,7 +17,7 @@ const row = (http: number, retry: RetryClass, message: string, next: string): Er
 export const ERRORS = {
   // Requests
   invalid_input: row(400, 'never', 'The request is not valid.', 'Correct the named field and send it again.'),
-  invalid_manifest: row(400, 'never', 'The manifest is not valid.', 'Correct the named line and deploy again.'),
+  invalid_manifest: row(400, 'never', 'The manifest is not valid.', 'Correct the manifest, or name another one.'),
   invalid_selector: row(
     400,
     'never',
@@ -45,7 +45,7 @@ export const ERRORS = {
     'Set HOLDFAST_TOKEN, or run on the machine whose data directory holds operator.token.',
   ),
   forbidden: row(403, 'never', 'This token may not do that.', 'Use a token with the operator role.'),
-  not_found: row(404, 'never', 'There is no such object.', 'Look it up with holdfast list.'),
+  not_found: row(404, 'never', 'There is no such object.', 'Look it up with holdfast list; with --all it shows deleted ones too.'),
   ambiguous_id: row(409, 'never', 'More than one object matches.', 'Give the whole id.'),
   name_taken: row(409, 'never', 'The name is in use.', 'Choose another name, or delete the object that has it.'),
   version_conflict: row(
@@ -61,7 +61,7 @@ export const ERRORS = {
     'The instance is not in a state that allows this.',
     'Run holdfast show to see its state, and holdfast why for the reason.',
   ),
-  unsupported: row(422, 'never', 'The runtime of this instance cannot do that.', 'Run holdfast doctor to see what each runtime can do.'),
+  unsupported: row(422, 'never', 'The runtime of this instance cannot do that.', 'docs/runtimes says what each runtime can do.'),
   quota_exceeded: row(
     409,
     'later',
@@ -204,7 +204,7 @@ export const ERRORS = {
   // This machine
   disk_full: row(507, 'later', 'The disk is full.', 'Free space on the named file system; nothing that was acknowledged is lost.'),
   file_error: row(500, 'soon', 'A file could not be read or written.', 'Check permissions and the disk of the data directory.'),
-  exec_failed: row(502, 'soon', 'The command could not be run in the instance.', 'Check that it runs and that the command exists in it.'),
+  exec_failed: row(502, 'soon', 'The command could not be run in the instance.', 'Check the command, its user and its time limit.'),
   cloud_init_failed: row(500, 'never', 'A cloud-init step failed.', 'Run holdfast show to see the step, its exit code and output.'),
 } as const satisfies Record<string, ErrorRow>
 

@@ -164,6 +164,8 @@ export function whyText(why: WhyView, paint: Paint): string {
 export function historyText(history: HistoryView, width: number, nowMs: number, paint: Paint): string {
   type Step = HistoryView['transitions'][number]
   type Try = HistoryView['attempts'][number]
+  // Each row carries the last end there was; it is news only where it differs from the row before.
+  const fresh = new Set(history.transitions.filter((row, at) => row.exit?.at !== history.transitions[at - 1]?.exit?.at))
   const steps: readonly Column<Step>[] = [
     { head: 'TIME', cell: (row) => absolute(row.at) },
     { head: 'AGO', cell: (row) => ago(row.at, nowMs), right: true },
@@ -173,7 +175,7 @@ export function historyText(history: HistoryView, width: number, nowMs: number, 
     { head: 'REASON', cell: (row) => row.reason },
     {
       head: 'ERROR',
-      cell: (row) => (row.error === null ? (row.exit === null ? '-' : exitWord(row.exit)) : errorText(row.error)),
+      cell: (row) => (row.error === null ? (row.exit === null || !fresh.has(row) ? '-' : exitWord(row.exit)) : errorText(row.error)),
       shrinksTo: 16,
     },
   ]

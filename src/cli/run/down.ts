@@ -1,17 +1,17 @@
 // `holdfast down`: ends the workloads of a data directory, and then the `up` that serves it. A running `up` does it itself, told by a marker
 // file and a signal; its pid is only signalled while pid, start time and boot id are those of the lock. Afterwards, and when no `up` runs,
 // the agent's part is done here: what a crash left behind ends too. What should run stays written in the database.
-import { writeFile } from 'node:fs/promises'
+import { stat, writeFile } from 'node:fs/promises'
 import { err, OK, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { Core } from '../core.ts'
 import { errnoOf } from '../errno.ts'
 import { EXIT } from '../exit.ts'
 import type { Output } from '../output.ts'
-import { dataDirToUse, findDataDir } from '../settings.ts'
+import { dataDirToUse, findDataDir, tokenFile } from '../settings.ts'
 import type { Outcome } from '../verb.ts'
 import { fileFailure } from './files.ts'
-import { type Holder, holderOf } from './lock.ts'
+import { type Holder, holderOf, lockFile } from './lock.ts'
 import { openLogFile } from './log-file.ts'
 import { makeParts, readConfig, startAgentPart } from './parts.ts'
 import { downMarker, type Place, takePlace } from './place.ts'
@@ -26,9 +26,10 @@ const POLL_MS = 50
 
 export async function runDown(core: Core, out: Output, flags: DownFlags): Promise<Outcome> {
   const dir = findDataDir(core, flags.dataDir)
-  if (dir === undefined) {
-    const sought = dataDirToUse(core, flags.dataDir)
-    await out.value({ data: sought, stopped: false }, () => `nothing to stop: there is no data directory ${sought}\n`)
+  if (dir === undefined || !(await holdsPlatform(dir))) {
+    const sought = dir ?? dataDirToUse(core, flags.dataDir)
+    const what = dir === undefined ? `there is no data directory ${sought}` : `${sought} is no data directory of holdfast up`
+    await out.value({ data: sought, stopped: false }, () => `nothing to stop: ${what}\n`)
     return ok(EXIT.ok)
   }
   const startedMs = core.clock.elapsedMs()
@@ -55,6 +56,16 @@ export async function runDown(core: Core, out: Output, flags: DownFlags): Promis
     () => `${what}\n${out.next(`holdfast up starts them again; to forget them, delete ${dir}`)}`,
   )
   return ok(EXIT.ok)
+}
+
+/** What `up` leaves: its token, or the lock of one that was killed before it wrote that. Any other directory is none of our business. */
+async function holdsPlatform(dir: string): Promise<boolean> {
+  const isThere = (file: string) =>
+    stat(file).then(
+      () => true,
+      () => false,
+    )
+  return (await isThere(tokenFile(dir))) || isThere(lockFile(dir))
 }
 
 async function endUp(core: Core, dir: string, holder: Holder, timeoutMs: number): Promise<Result<void, Failure>> {

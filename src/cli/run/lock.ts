@@ -28,6 +28,7 @@ export interface Holder extends ProcessName {
 }
 
 const LOCK_FILE = 'up.lock'
+export const lockFile = (dir: string): string => path.join(dir, LOCK_FILE)
 const ROUNDS_MAX = 64
 const DEPTH_MAX = 8
 
@@ -35,7 +36,7 @@ export async function lockDataDir(dir: string, verb: string, pid: number, random
   const self = await processOf(pid)
   if (self === undefined) return err(failure('internal', 'Cannot read /proc: Holdfast needs Linux with /proc mounted.'))
   const holder: Holder = { ...self, nonce: random.text(20), verb }
-  const file = path.join(dir, LOCK_FILE)
+  const file = lockFile(dir)
   const mine = path.join(dir, `${LOCK_FILE}.mine-${holder.nonce}`)
   try {
     await writeFile(mine, JSON.stringify(holder), { mode: 0o600, flag: 'wx' })
@@ -55,7 +56,7 @@ export async function lockDataDir(dir: string, verb: string, pid: number, random
 
 /** Who holds the data directory now; undefined when nobody that lives does. */
 export async function holderOf(dir: string): Promise<Holder | undefined> {
-  const holder = await readHolder(path.join(dir, LOCK_FILE))
+  const holder = await readHolder(lockFile(dir))
   return holder !== undefined && (await runs(holder)) ? holder : undefined
 }
 

@@ -1,4 +1,6 @@
 // The data directory as a place that one `up` owns: its lock, its endpoint file and the marker that `down` leaves.
+// The agent's directory in it has a lock of its own, because `holdfast agent --state-dir` can name that directory too: two agents on one
+// set of journals would each start what the other one runs.
 import { rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Random } from '../../base/clock.ts'
@@ -18,15 +20,24 @@ export interface Place {
   leave(): Promise<void>
 }
 
+/** Which of them run an agent in `agent/` of the directory they take; `agent` takes that directory itself. */
+const AGENT_INSIDE = { up: true, down: true, server: false, agent: false } as const
+type Taker = keyof typeof AGENT_INSIDE
+
 export const agentStateDir = (dir: string): string => path.join(dir, 'agent')
 export const downMarker = (dir: string): string => path.join(dir, 'down')
 
-export async function takePlace(dir: string, verb: string, pid: number, random: Random): Promise<Result<Place, Failure>> {
+export async function takePlace(dir: string, verb: Taker, pid: number, random: Random): Promise<Result<Place, Failure>> {
   const prepared = await prepareDataDir(dir, random)
   if (!prepared.ok) return prepared
   const locked = await lockDataDir(dir, verb, pid, random)
   if (!locked.ok) return locked
   const lock: Lock = locked.value
+  const inner = AGENT_INSIDE[verb] ? await lockStateDir(agentStateDir(dir), verb, pid, random) : ok(undefined)
+  if (!inner.ok) {
+    await lock.release()
+    return inner
+  }
   // Left by one that was killed: they are about nobody who lives.
   await Promise.all([rm(endpointFile(dir), { force: true }), rm(downMarker(dir), { force: true })])
   return ok({
@@ -44,7 +55,13 @@ export async function takePlace(dir: string, verb: string, pid: number, random: 
       ),
     leave: async () => {
       await Promise.all([rm(endpointFile(dir), { force: true }), rm(downMarker(dir), { force: true })])
+      await inner.value?.release()
       await lock.release()
     },
   })
+}
+
+async function lockStateDir(dir: string, verb: Taker, pid: number, random: Random): Promise<Result<Lock, Failure>> {
+  const prepared = await prepareDataDir(dir, random)
+  return prepared.ok ? lockDataDir(dir, verb, pid, random) : prepared
 }

@@ -8,6 +8,7 @@ import { Cleanup } from '../../base/cleanup.ts'
 import { ok, type Result } from '../../base/result.ts'
 import { createClient } from '../../client/client.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
+import { asTyped } from '../called.ts'
 import type { Core } from '../core.ts'
 import { EXIT } from '../exit.ts'
 import { type LoadedManifest, loadManifest } from '../manifest.ts'
@@ -122,7 +123,7 @@ async function deployAndWatch(given: Serving, manifest: LoadedManifest, control:
     return
   }
   if (out.json) return
-  const hint = 'Ctrl-C stops serving; workloads keep running. Elsewhere: holdfast why NAME'
+  const hint = asTyped('Ctrl-C stops serving; workloads keep running. Elsewhere: holdfast why NAME', core.called)
   await showLive(core, client, deployed.value, hint, signal)
 }
 

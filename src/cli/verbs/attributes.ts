@@ -40,7 +40,7 @@ const attributeVerb = (kind: 'labels' | 'metadata', name: string, summary: strin
         .sort(([a], [b]) => (a < b ? -1 : 1))
         .map(([key, value]) => oneLine(`${key}=${value}`))
       await out.value(instance, () => `${lines.length === 0 ? `no ${kind}` : lines.join('\n')}\n`)
-      if (!reads) await out.note(`${kind} of ${instance.name} are now version ${instance.version}`)
+      if (!reads) await out.note(`${instance.name} is now at version ${instance.version}`)
       return ok(EXIT.ok)
     },
   })

@@ -1,4 +1,5 @@
 import { ok } from '../../base/result.ts'
+import { asTyped } from '../called.ts'
 import { EXIT } from '../exit.ts'
 import { oneLine } from '../render/human.ts'
 import type { Paint } from '../render/paint.ts'
@@ -23,7 +24,7 @@ export const doctor = verb({
   async run({ core, out, flags }) {
     const { examine } = await import('../run/doctor.ts')
     const findings = await examine(core, flags)
-    await out.value({ findings }, () => findingsText(findings, out.paint))
+    await out.value({ findings }, () => asTyped(findingsText(findings, out.paint), core.called))
     return ok(findings.some((finding) => finding.standing === 'broken') ? EXIT.unexpected : EXIT.ok)
   },
 })

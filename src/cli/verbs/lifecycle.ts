@@ -1,5 +1,6 @@
 // The verbs that wish an instance into another state: they differ in their words, in the route, and in what --wait waits for.
 
+import type { InstanceView } from '../../contracts/views.ts'
 import { finish } from '../finish.ts'
 import { duration, flag } from '../flags.ts'
 import { connect } from '../session.ts'
@@ -42,7 +43,7 @@ const WISHES: readonly Wish[] = [
   },
   {
     name: 'recover',
-    summary: 'Try again now: forces a recovery and lifts a quarantine',
+    summary: 'Try again now: lifts a quarantine, and replaces what runs',
     route: 'recoverInstance',
     what: 'recovering',
     awaited: 'running',
@@ -51,7 +52,7 @@ const WISHES: readonly Wish[] = [
   { name: 'resume', summary: 'Thaw a paused instance', route: 'resumeInstance', what: 'resuming', awaited: 'running' },
   {
     name: 'delete',
-    summary: 'Delete an instance; its record and last logs are kept for a while',
+    summary: 'Delete an instance and its logs; its record is kept for a while',
     route: 'deleteInstance',
     what: 'deleting',
     awaited: 'deleted',
@@ -82,7 +83,7 @@ export const LIFECYCLE: readonly ListedVerb[] = WISHES.map((wish) =>
         client: client.value,
         what: wish.what,
         instance,
-        next: wish.awaited === 'deleted' ? 'holdfast list' : `holdfast wait ${instance.name} ${wish.awaited}`,
+        next: wish.awaited === 'deleted' ? afterDelete(instance) : `holdfast wait ${instance.name} ${wish.awaited}`,
         awaited: flags.wait ? wish.awaited : undefined,
         timeoutMs: flags.waitTimeout,
         ...(before && { afterIncarnation: before.value.incarnation }),
@@ -90,3 +91,9 @@ export const LIFECYCLE: readonly ListedVerb[] = WISHES.map((wish) =>
     },
   }),
 )
+
+/** A replica leaves a slot behind, which its app fills again. */
+const afterDelete = ({ app, env }: InstanceView): string =>
+  app === null || env === null
+    ? 'holdfast list'
+    : `holdfast list shows the one that replaces it; holdfast undeploy ${app} --env ${env} removes all`

@@ -1,4 +1,5 @@
 import { ok } from '../../base/result.ts'
+import { asTyped } from '../called.ts'
 import { EXIT } from '../exit.ts'
 import { flag, text, whole } from '../flags.ts'
 import { instanceTable } from '../render/instance.ts'
@@ -27,11 +28,11 @@ export const list = verb({
     )
     if (!listed.ok) return listed
     const { items, more } = listed.value
-    await out.value(items, () =>
-      items.length === 0
-        ? 'no instances; launch one with holdfast launch, or deploy a manifest\n'
-        : instanceTable(items, out.columns, out.nowMs, out.paint),
-    )
+    const narrowed = selector !== undefined || state !== undefined || name !== undefined
+    const none = narrowed
+      ? 'no instance matches\n'
+      : asTyped('no instances; launch one with holdfast launch, or deploy a manifest\n', core.called)
+    await out.value(items, () => (items.length === 0 ? none : instanceTable(items, out.columns, out.nowMs, out.paint)))
     if (more) await out.note(moreNote(items.length))
     return ok(EXIT.ok)
   },

@@ -1,16 +1,22 @@
 import { ok } from '../../base/result.ts'
+import type { Client } from '../../client/client.ts'
+import type { InstanceView } from '../../contracts/views.ts'
+import type { Core } from '../core.ts'
 import { EXIT } from '../exit.ts'
 import { flag, text, whole } from '../flags.ts'
+import { nextRun } from '../next-run.ts'
+import type { Output } from '../output.ts'
 import { bytes } from '../render/human.ts'
 import { connect } from '../session.ts'
-import { usage, verb } from '../verb.ts'
+import { type Outcome, usage, verb } from '../verb.ts'
 
 export const logs = verb({
   name: 'logs',
   args: '<id>',
   group: 'Look',
   summary: 'Print what an instance wrote',
-  more: 'What it wrote to standard error goes to standard error.',
+  more: 'What it wrote to standard error goes to standard error. With -f it goes on with the next incarnation when this one ends.',
+  missing: 'Look it up with holdfast list; holdfast history shows its incarnations.',
   flags: {
     follow: flag('-f, --follow', 'go on as it writes more'),
     previous: flag('--previous', 'of the incarnation before this one'),
@@ -23,19 +29,54 @@ export const logs = verb({
     if (since === null) return usage('--since: must be a duration such as 5m, or an RFC 3339 time', '--since')
     const client = await connect({ core, flags })
     if (!client.ok) return client
-    const query = { ...(flags.follow && { follow: true }), ...(flags.previous && { previous: true }), tail: flags.tail, since }
-    const ended = await client.value.stream('logsInstance', { params: { id }, query }, async (chunk) => {
+    const print = async (chunk: Chunk) => {
       if (out.json) return core.out.write(`${JSON.stringify({ stream: chunk.stream, at: chunk.at, data: chunk.data.toString('utf8') })}\n`)
       const terminal = chunk.stream === 'stderr' ? core.err : core.out
       if (flags.timestamps && chunk.at !== null) await terminal.write(`${chunk.at} `)
       await terminal.write(chunk.data)
-    })
-    if (!ended.ok) return ended
-    const lost = ended.value.lostBytes ?? 0
-    if (lost > 0) await out.note(`${bytes(lost)} of older output are gone: log files are bounded`)
-    return ok(EXIT.ok)
+    }
+    const read = async (query: LogsQuery): Promise<Outcome> => {
+      const ended = await client.value.stream('logsInstance', { params: { id }, query }, print)
+      if (!ended.ok) return ended
+      const lost = ended.value.lostBytes ?? 0
+      if (lost > 0) await out.note(`${bytes(lost)} of older output are gone: log files are bounded`)
+      return ok(EXIT.ok)
+    }
+    const first = { tail: flags.tail, since }
+    if (!flags.follow || flags.previous)
+      return read({ ...(flags.follow && { follow: true }), ...(flags.previous && { previous: true }), ...first })
+    const now = await client.value.call('getInstance', { params: { id } })
+    if (!now.ok) return now
+    return followRuns(core, out, client.value, now.value, (isFirst) => read({ follow: true, ...(isFirst && first) }))
   },
 })
+
+type Chunk = Parameters<Parameters<Client['stream']>[2]>[0]
+interface LogsQuery {
+  readonly follow?: true
+  readonly previous?: true
+  readonly tail?: number | undefined
+  readonly since?: string | undefined
+}
+
+/** One incarnation after the other, until none will follow. */
+async function followRuns(
+  core: Core,
+  out: Output,
+  client: Client,
+  first: InstanceView,
+  read: (isFirst: boolean) => Promise<Outcome>,
+): Promise<Outcome> {
+  for (let now = first, isFirst = true; ; isFirst = false) {
+    const ended = await read(isFirst)
+    if (!ended.ok) return ended
+    const next = await nextRun(core, client, now.id, now.incarnation)
+    if (!next.ok) return next
+    if (next.value === undefined) return ok(EXIT.ok)
+    await out.note(`run ${now.incarnation} of ${now.name} has ended; this is run ${next.value.incarnation}`)
+    now = next.value
+  }
+}
 
 /** RFC 3339; null when the text is neither a duration nor a time. */
 async function sinceTime(given: string, nowMs: number): Promise<string | null> {

@@ -8,6 +8,8 @@ import { type Column, facts, table } from '../render/table.ts'
 import { collect, connect, LIST_LIMIT, moreNote } from '../session.ts'
 import { type ListedVerb, verb } from '../verb.ts'
 
+const MISSING = 'Look it up with holdfast nodes.'
+
 const room = (node: NodeView): string => `${bytes(node.reserved_memory_bytes)} of ${bytes(node.allocatable_memory_bytes)}`
 const usable = (node: NodeView): string =>
   node.runtimes
@@ -81,7 +83,7 @@ const runtimeText = (each: NodeView['runtimes'][number]): string => {
   const version = each.version === null ? '' : ` ${each.version}`
   const text = each.usable
     ? `usable${version}, limits: ${each.limits}`
-    : `not usable: ${each.detail}${each.fix === null ? '' : `; ${each.fix}`}`
+    : `not usable: ${each.detail}${each.fix === null || each.detail.includes(each.fix) ? '' : `; ${each.fix}`}`
   return oneLine(text)
 }
 
@@ -90,6 +92,7 @@ export const nodesShow = verb({
   args: '<id>',
   group: 'Operate',
   summary: 'Show a node and its runtimes',
+  missing: MISSING,
   flags: {},
   async run({ core, out, args: [id = ''], flags }) {
     const client = await connect({ core, flags })
@@ -107,6 +110,7 @@ const change = (name: string, route: 'cordonNode' | 'uncordonNode', summary: str
     args: '<id>',
     group: 'Operate',
     summary,
+    missing: MISSING,
     flags: {},
     async run({ core, out, args: [id = ''], flags }) {
       const client = await connect({ core, flags })

@@ -1,4 +1,5 @@
 import { ok } from '../../base/result.ts'
+import { errorAsTyped } from '../called.ts'
 import { EXIT } from '../exit.ts'
 import { instancePage } from '../render/instance.ts'
 import { connect } from '../session.ts'
@@ -15,7 +16,8 @@ export const show = verb({
     if (!client.ok) return client
     const shown = await client.value.call('getInstance', { params: { id } })
     if (!shown.ok) return shown
-    await out.value(shown.value, () => instancePage(shown.value, out.columns, out.nowMs, out.paint))
+    const typed = { ...shown.value, last_error: errorAsTyped(shown.value.last_error, core.called) }
+    await out.value(shown.value, () => instancePage(typed, out.columns, out.nowMs, out.paint))
     return ok(EXIT.ok)
   },
 })

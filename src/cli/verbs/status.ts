@@ -1,6 +1,7 @@
 import { err, ok } from '../../base/result.ts'
 import { failure } from '../../contracts/errors.ts'
 import type { HealthView } from '../../contracts/views.ts'
+import { asTyped } from '../called.ts'
 import { EXIT } from '../exit.ts'
 import { envTable } from '../render/env.ts'
 import { oneLine } from '../render/human.ts'
@@ -13,6 +14,7 @@ export const status = verb({
   args: '[app]',
   group: 'Look',
   summary: 'Show the platform and its apps, or one app',
+  missing: 'Run holdfast status to see all of them.',
   flags: {},
   async run({ core, out, args: [app], flags }) {
     const client = await connect({ core, flags })
@@ -20,7 +22,8 @@ export const status = verb({
     const envs = await collect(LIST_LIMIT, (query) => client.value.call('listEnvs', { query: { ...query, app } }))
     if (!envs.ok) return envs
     const { items, more } = envs.value
-    const table = () => (items.length === 0 ? 'no apps; deploy a manifest with holdfast deploy\n' : envTable(items, out.columns, out.paint))
+    const none = asTyped('no apps; deploy a manifest with holdfast deploy\n', core.called)
+    const table = () => (items.length === 0 ? none : envTable(items, out.columns, out.paint))
     if (app !== undefined) {
       if (items.length === 0) return err(failure('not_found', `There is no app ${app}.`, { app }))
       await out.value(items, table)

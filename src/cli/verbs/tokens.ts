@@ -43,6 +43,7 @@ export const tokensCreate = verb({
   args: '<name>',
   group: 'Operate',
   summary: 'Create a token; its secret is printed once and never again',
+  missing: 'Look it up with holdfast orgs.',
   flags: {
     role: oneOf('--role <role>', 'operator may change things, viewer only look', ['operator', 'viewer']),
     org: text('--org <org>', 'only for this organisation (default: yours)'),
@@ -69,6 +70,7 @@ export const tokensRevoke = verb({
   args: '<id>',
   group: 'Operate',
   summary: 'Revoke a token',
+  missing: 'Look it up with holdfast tokens.',
   flags: {},
   async run({ core, out, args: [id = ''], flags }) {
     const client = await connect({ core, flags })

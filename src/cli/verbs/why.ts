@@ -1,4 +1,5 @@
 import { ok } from '../../base/result.ts'
+import { asTyped, errorAsTyped } from '../called.ts'
 import { EXIT } from '../exit.ts'
 import { whyText } from '../render/instance.ts'
 import { connect } from '../session.ts'
@@ -15,7 +16,9 @@ export const why = verb({
     if (!client.ok) return client
     const answer = await client.value.call('whyInstance', { params: { id } })
     if (!answer.ok) return answer
-    await out.value(answer.value, () => whyText(answer.value, out.paint))
+    const why = answer.value
+    const typed = { ...why, next: asTyped(why.next, core.called), last_error: errorAsTyped(why.last_error, core.called) }
+    await out.value(why, () => whyText(typed, out.paint))
     return ok(EXIT.ok)
   },
 })
