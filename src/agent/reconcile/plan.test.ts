@@ -67,6 +67,12 @@ describe('recovery', () => {
     world.pass(1000)
     expect(ended(world)).toMatchObject([{ outcome: 'success', attempts: 1, reason: 'process_dead' }])
   })
+  test('an orphan was last seen when it ended, not when it started', () => {
+    const world = up().pass(20_000)
+    const endedAtMs = world.nowMs
+    world.crash()
+    expect(world.notes.find((note) => note.kind === 'orphaned')).toMatchObject({ lastSeenMs: endedAtMs })
+  })
   test('T19 attempts that always fail: exactly three, waits of 30 s and 60 s, none after the last, one outcome', () => {
     const world = up().pass(20_000)
     world.startFails = failure('start_failed', 'no')
