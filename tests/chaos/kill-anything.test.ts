@@ -62,7 +62,7 @@ class Rig {
   #spawn(words: readonly string[]): ChildProcess {
     return spawn(process.execPath, [BIN, ...words], {
       stdio: 'ignore',
-      env: { ...process.env, HOLDFAST_NODE_ID: this.nodeId, HOLDFAST_DOCKER_SOCKET: DOCKER },
+      env: { ...process.env, HOLDFAST_NODE_ID: this.nodeId, HOLDFAST_DOCKER_SOCKET: DOCKER, HOLDFAST_NODE_PRESSURE_CPU: '1' },
     })
   }
   startServer(): void {
