@@ -16,10 +16,15 @@ export function envTable(envs: readonly EnvStatusView[], width: number, paint: P
     { head: 'STATE', cell: ({ env }) => env.state, shade: ({ env }) => shadeOf(env.state) },
     { head: 'PROCESS', cell: ({ process }) => process.name },
     { head: 'WANTED', cell: ({ process }) => String(process.wanted), right: true },
-    { head: 'RUNNING', cell: ({ process }) => String(process.running), right: true },
+    { head: 'RUNNING', cell: ({ process }) => String(process.running), right: true, spare: true },
     { head: 'READY', cell: ({ process }) => String(process.ready), right: true },
-    { head: 'UP TO DATE', cell: ({ process }) => String(process.current), right: true },
-    { head: 'REPLICAS', cell: ({ process }) => process.instances.map((each) => `${each.name}:${each.state}`).join(' '), shrinksTo: 12 },
+    { head: 'UP TO DATE', cell: ({ process }) => String(process.current), right: true, spare: true },
+    {
+      head: 'REPLICAS',
+      cell: ({ process }) => process.instances.map((each) => `${each.name}:${each.state}`).join(' '),
+      shrinksTo: 12,
+      spare: true,
+    },
   ]
   return table(rows, columns, width, paint)
 }

@@ -25,8 +25,8 @@ export function instanceTable(items: readonly InstanceView[], width: number, now
   const columns: readonly Column<InstanceView>[] = [
     { head: 'NAME', cell: (each) => each.name, shrinksTo: 16 },
     { head: 'STATE', cell: stateText, shade: stateShade },
-    { head: 'SINCE', cell: (each) => ago(each.since, nowMs), right: true },
-    { head: 'RUNS', cell: (each) => String(each.incarnation), right: true },
+    { head: 'SINCE', cell: (each) => ago(each.since, nowMs), right: true, spare: true },
+    { head: 'RUNS', cell: (each) => String(each.incarnation), right: true, spare: true },
     { head: 'RUNTIME', cell: (each) => each.runtime, spare: true },
     { head: 'ADDRESS', cell: (each) => each.addresses.map(addressText).join(' '), shrinksTo: 15 },
     { head: 'NODE', cell: (each) => each.node_id ?? '-', shrinksTo: 6, spare: true },
@@ -168,29 +168,30 @@ export function historyText(history: HistoryView, width: number, nowMs: number, 
   const fresh = new Set(history.transitions.filter((row, at) => row.exit?.at !== history.transitions[at - 1]?.exit?.at))
   const steps: readonly Column<Step>[] = [
     { head: 'TIME', cell: (row) => absolute(row.at) },
-    { head: 'AGO', cell: (row) => ago(row.at, nowMs), right: true },
+    { head: 'AGO', cell: (row) => ago(row.at, nowMs), right: true, spare: true },
     { head: 'RUN', cell: (row) => String(row.incarnation), right: true },
-    { head: 'FROM', cell: (row) => row.from ?? '-' },
+    { head: 'FROM', cell: (row) => row.from ?? '-', spare: true },
     { head: 'TO', cell: (row) => row.to, shade: (row) => shadeOf(row.to) },
-    { head: 'REASON', cell: (row) => row.reason },
+    { head: 'REASON', cell: (row) => row.reason, shrinksTo: 8 },
     {
       head: 'ERROR',
       cell: (row) => (row.error === null ? (row.exit === null || !fresh.has(row) ? '-' : exitWord(row.exit)) : errorText(row.error)),
-      shrinksTo: 16,
+      shrinksTo: 8,
     },
   ]
   const tries: readonly Column<Try>[] = [
     { head: 'STARTED', cell: (row) => absolute(row.started_at) },
     { head: 'RUN', cell: (row) => String(row.incarnation), right: true },
-    { head: 'ATTEMPT', cell: (row) => String(row.attempt), right: true },
-    { head: 'REASON', cell: (row) => row.reason },
+    { head: 'ATTEMPT', cell: (row) => String(row.attempt), right: true, spare: true },
+    { head: 'REASON', cell: (row) => row.reason, shrinksTo: 8 },
     { head: 'OUTCOME', cell: (row) => row.outcome, shade: (row) => (row.outcome === 'failure' ? 'bad' : undefined) },
     {
       head: 'TOOK',
       cell: (row) => (row.ended_at === null ? '-' : shortSpan(Date.parse(row.ended_at) - Date.parse(row.started_at))),
       right: true,
+      spare: true,
     },
-    { head: 'ERROR', cell: (row) => (row.error === null ? '-' : errorText(row.error)), shrinksTo: 16 },
+    { head: 'ERROR', cell: (row) => (row.error === null ? '-' : errorText(row.error)), shrinksTo: 7 },
   ]
   const parts = [
     ...(history.transitions.length === 0 ? [] : [`transitions\n${table(history.transitions, steps, width, paint)}`]),

@@ -1,7 +1,9 @@
 import { stripVTControlCharacters } from 'node:util'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { instanceView } from '../../../tests/support/views.ts'
 import { bytes, harmless, oneLine, span, until, when } from './human.ts'
+import { historyText, instanceTable } from './instance.ts'
 import { painter } from './paint.ts'
 import { table } from './table.ts'
 
@@ -63,4 +65,27 @@ test('a table whose columns may shrink fits any width they allow, and is whole i
       },
     ),
   )
+})
+
+test.each([60, 80, 100])('the tables of a replica fit a terminal of %i columns', (width) => {
+  const error = {
+    code: 'process_dead',
+    message: 'gone',
+    detail: 'It ended: killed by SIGKILL',
+    next: 'Read',
+    at: null,
+    retry: 'soon' as const,
+  }
+  const at = '2026-11-21T05:00:00.000Z'
+  const step = { seq: 1, at, incarnation: 12, from: 'crash_looping', to: 'crash_looping', reason: 'waiting_for_checks', error, exit: null }
+  const attempt = { incarnation: 12, attempt: 3, reason: 'crash_loop', outcome: 'self_recovered', started_at: at, ended_at: at, error }
+  const instance = instanceView({
+    name: 'hello-prod-web-0',
+    addresses: [{ name: 'http', protocol: 'tcp', internal: 1, host: '127.0.0.1', port: 46031 }],
+  })
+  const text = [
+    instanceTable([instance], width, 0, painter(false)),
+    historyText({ transitions: [step], attempts: [attempt] }, width, 0, painter(false)),
+  ].join('\n')
+  expect(text.split('\n').filter((line) => line.length > width)).toEqual([])
 })

@@ -36,17 +36,23 @@ async function snapshot(client: Client, first: EnvStatusView, signal: AbortSigna
   return { env, instances: instances.sort((a, b) => (a.name < b.name ? -1 : 1)) }
 }
 
+const CLEAR_SCREEN = '\u001b[2J\u001b[H'
+
 function redrawing(core: Core, hint: string): (now: Snapshot) => Promise<void> {
   const paint = painter(!core.env.NO_COLOR)
   let drawn = 0
   let last = ''
+  let width = core.out.columns()
   return async (now) => {
-    const frame = tableFrame(now, core.out.columns(), core.out.rows(), core.clock.wallMs(), hint, paint)
+    const columns = core.out.columns()
+    const frame = tableFrame(now, columns, core.out.rows(), core.clock.wallMs(), hint, paint)
     if (frame.join('\n') === last) return
     last = frame.join('\n')
     // Up over the last frame, then clear to the end of the screen: what scrolled by before stays where it is. Without line wrap, so that
-    // a line is a line also where a table could not be made narrow enough.
-    const up = drawn > 0 ? `\u001b[${drawn}A` : ''
+    // a line is a line also where a table could not be made narrow enough. A terminal whose width has changed has broken our lines anew, and
+    // nobody knows where the frame begins: then the whole screen is cleared.
+    const up = columns !== width ? CLEAR_SCREEN : drawn > 0 ? `\u001b[${drawn}A` : ''
+    width = columns
     drawn = frame.length
     await core.out.write(`\u001b[?7l${up}\r\u001b[J${frame.join('\n')}\n\u001b[?7h`)
   }

@@ -12,7 +12,7 @@ const LIMIT = 50
 const COLUMNS: readonly Column<AuditView>[] = [
   { head: 'TIME', cell: (row) => absolute(row.at) },
   { head: 'ACTOR', cell: (row) => row.actor, shrinksTo: 12 },
-  { head: 'ACTION', cell: (row) => row.action },
+  { head: 'ACTION', cell: (row) => row.action, shrinksTo: 10 },
   { head: 'TARGET', cell: (row) => row.target, shrinksTo: 16 },
   { head: 'OUTCOME', cell: (row) => row.outcome, shade: (row) => (row.outcome === 'refused' ? 'bad' : undefined) },
   { head: 'REQUEST', cell: (row) => row.request_id ?? '-', shade: () => 'dim', shrinksTo: 8, spare: true },

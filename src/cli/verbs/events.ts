@@ -26,10 +26,10 @@ export function eventText(event: EventView): string {
 }
 
 const COLUMNS: readonly Column<EventView>[] = [
-  { head: 'CURSOR', cell: (event) => event.cursor, right: true },
+  { head: 'CURSOR', cell: (event) => event.cursor, right: true, spare: true },
   { head: 'TIME', cell: (event) => absolute(event.at) },
-  { head: 'TYPE', cell: (event) => event.type },
-  { head: 'INSTANCE', cell: (event) => event.instance_id ?? '-', shrinksTo: 14 },
+  { head: 'TYPE', cell: (event) => event.type, shrinksTo: 12 },
+  { head: 'INSTANCE', cell: (event) => event.instance_id ?? '-', shrinksTo: 14, spare: true },
   { head: 'NODE', cell: (event) => event.node_id ?? '-', shrinksTo: 6, spare: true },
   { head: 'WHAT', cell: eventText, shrinksTo: 20 },
 ]
