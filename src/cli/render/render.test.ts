@@ -69,7 +69,8 @@ test('a table whose columns may shrink fits any width they allow, and is whole i
 
 test.each([60, 80, 100])('the tables of a replica fit a terminal of %i columns', (width) => {
   const error = {
-    code: 'process_dead',
+    code: 'process_dead' as const,
+    fields: {},
     message: 'gone',
     detail: 'It ended: killed by SIGKILL',
     next: 'Read',
