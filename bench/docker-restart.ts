@@ -4,10 +4,11 @@
 // IMAGE needs a /bin/sh. A kill comes at least eleven seconds after the start before it: the engine's own backoff resets after ten.
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, watch } from 'node:fs'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { detections, killToReceived } from './support/detection.ts'
 import { publish } from './support/machine.ts'
 import { startPlatform } from './support/platform.ts'
 import { median, summarise } from './support/stats.ts'
@@ -22,6 +23,7 @@ const docker = (...words: string[]) => execFileSync('docker', ['-H', `unix://${S
 const root = await mkdtemp(join(tmpdir(), 'holdfast-docker-'))
 const PROGRAM = 'echo x >> /mark/file; exec sleep 1000000'
 const markDir = (name: string) => join(root, name)
+const killsAtMs: number[] = []
 const starts = (name: string) => readFileSync(join(markDir(name), 'file'), 'utf8').length / 2
 
 async function killAndWait(name: string, pid: number): Promise<number> {
@@ -32,6 +34,7 @@ async function killAndWait(name: string, pid: number): Promise<number> {
     watch(join(markDir(name), 'file'), { signal: stop.signal }, () => starts(name) > before && resolve(performance.now()))
   })
   const startMs = performance.now()
+  if (name === 'restart-holdfast') killsAtMs.push(performance.timeOrigin + startMs)
   process.kill(pid, 'SIGKILL')
   const ms =
     (await Promise.race([seen, sleep(30_000).then(() => Promise.reject(new Error(`${name}: not restarted within 30 s`)))])) - startMs
@@ -82,14 +85,14 @@ try {
     samples.holdfast.push(await killAndWait('restart-holdfast', view.ok ? (view.value.pid ?? 0) : 0))
     samples.engine.push(await killAndWait('restart-engine', Number(docker('inspect', '-f', '{{.State.Pid}}', engineContainer))))
   }
-  const log = await readFile(join(platform.dataDir, 'holdfast.log'), 'utf8')
-  const detection = [...log.matchAll(/"detection_ms":([0-9.]+)/g)].map((match) => Number(match[1]))
+  const found = await detections(platform.dataDir)
   publish('docker, milliseconds', [
     { what: 'kill -9 until the successor executes: holdfast', ...summarise(samples.holdfast) },
     { what: 'kill -9 until the successor executes: --restart=always', ...summarise(samples.engine) },
     { what: 'API call until running: holdfast', ...summarise(samples.apiToRunning) },
     { what: 'docker run -d (command line client)', ...summarise(samples.dockerRun) },
-    { what: 'engine event received until reason journalled', ...summarise(detection) },
+    { what: 'kill -9 until the engine event is received (to the millisecond)', ...summarise(killToReceived(killsAtMs, found)) },
+    { what: 'engine event received until the typed reason is journalled', ...summarise(found.map(({ detectionMs }) => detectionMs)) },
     { what: 'ratio restart (goal 0.8)', p50: Math.round((100 * median(samples.holdfast)) / median(samples.engine)) / 100 },
     { what: 'ratio create (goal 1.15)', p50: Math.round((100 * median(samples.apiToRunning)) / median(samples.dockerRun)) / 100 },
   ])

@@ -8,8 +8,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { detections, killToReceived } from './support/detection.ts'
 import { publish } from './support/machine.ts'
-import { startPlatform } from './support/platform.ts'
+import { type Platform, startPlatform } from './support/platform.ts'
 import { summarise } from './support/stats.ts'
 
 const PROGRAMS = Number(process.argv[2] ?? 10)
@@ -51,15 +52,19 @@ const end = async (child: ChildProcess, signal: NodeJS.Signals = 'SIGTERM') => {
 
 const each = <T>(make: (index: number) => T) => Array.from({ length: PROGRAMS }, (_, index) => make(index))
 
+let platform: Platform | null = null
+const killsAtMs: number[] = []
+
 async function holdfast(): Promise<Supervisor> {
-  const platform = await startPlatform()
+  const own = await startPlatform()
+  platform = own
   for (const index of each((at) => at)) {
-    const launched = await platform.client.call('createInstance', {
+    const launched = await own.client.call('createInstance', {
       body: { name: `program-${index}`, command: [scriptOf('holdfast', index)], memory: '16Mi' },
     })
     if (!launched.ok) throw new Error(launched.error.detail)
   }
-  return { name: 'holdfast', stop: () => platform.stop() }
+  return { name: 'holdfast', stop: () => own.stop() }
 }
 
 async function runit(): Promise<Supervisor> {
@@ -124,6 +129,7 @@ async function killOne(name: string, index: number): Promise<number> {
   )
   late.catch(() => {})
   const startMs = performance.now()
+  if (name === 'holdfast') killsAtMs.push(performance.timeOrigin + startMs)
   process.kill(pid, 'SIGKILL')
   const ms = (await Promise.race([seen, late])) - startMs
   watching.abort()
@@ -139,6 +145,7 @@ const candidates = [
 ]
 const supervisors: Supervisor[] = []
 const samples = new Map<string, number[]>()
+let path: readonly Record<string, unknown>[] = []
 try {
   for (const { name, make, usable } of candidates) {
     if (!usable) {
@@ -153,6 +160,13 @@ try {
     await sleep(UPTIME_MS)
     for (let index = 0; index < PROGRAMS; index += 1)
       for (const { name } of supervisors) samples.get(name)?.push(await killOne(name, index))
+  }
+  if (platform !== null) {
+    const found = await detections((platform as Platform).dataDir)
+    path = [
+      { what: 'kill -9 until the event is received (to the millisecond)', ...summarise(killToReceived(killsAtMs, found)) },
+      { what: 'event received until the typed reason is journalled', ...summarise(found.map(({ detectionMs }) => detectionMs)) },
+    ]
   }
 } finally {
   for (const supervisor of supervisors) await supervisor.stop()
@@ -173,3 +187,4 @@ publish(
     'p50 / holdfast': Math.round((summarise(sample).p50 / own.p50) * 100) / 100,
   })),
 )
+publish('process: the event path of holdfast, milliseconds', path)

@@ -170,7 +170,7 @@ describe('each mistake is refused at the path of its key', () => {
     [
       'zero cpu',
       withWeb({ resources: { memory: '64Mi', cpu: 0 } }),
-      'processes.web.resources.cpu: Too small: expected number to be >=0.001',
+      'processes.web.resources.cpu: must be from 0.001 to 64',
     ],
   ])('%s', (_name, raw, issue) => {
     expect(issuesOf(raw)).toContain(issue)
