@@ -53,7 +53,9 @@ export async function waitAndTell(given: Waiting): Promise<Outcome> {
     ...given,
     onChange: (instance) => out.note(`${timeOfDay(instance.updated_at)} ${instance.name} ${stateText(instance)}: ${instance.reason}`),
   })
-  if (!waited.ok) return waited
+  if (!waited.ok && waited.error.code !== 'wait_timeout') return waited
+  if (!waited.ok)
+    return ok(await report(core, out.json, waited.error, `Run holdfast why ${waited.error.fields?.name} to see what it waits for.`))
   const { reached, instance } = waited.value
   if (reached) {
     const value = instance ?? { id: given.id, state: 'deleted' }

@@ -6,6 +6,7 @@ import { type ErrorCode, type Failure, failure } from '../contracts/errors.ts'
 import type { InstanceView } from '../contracts/views.ts'
 import type { Core } from './core.ts'
 import { shortSpan } from './render/human.ts'
+import { errorText } from './render/instance.ts'
 
 export const AWAITED = [
   'running',
@@ -68,6 +69,10 @@ function isOver(instance: InstanceView, awaited: Awaited): boolean {
   }
 }
 
+/** State and error, or the reason where there is no error. */
+const tell = ({ state, reason, last_error: error }: InstanceView): string =>
+  error === null ? `${state}, ${reason}` : `${state}${reason === error.code ? '' : `, ${reason}`}; ${errorText(error)}`
+
 const POLL_MS = { first: 50, factor: 1.5, max: 1000 }
 
 /** The control plane is away; it says nothing about what is waited for. */
@@ -101,7 +106,7 @@ export async function awaitState(core: Core, client: Client, options: WaitOption
     if (seen.ok) {
       const instance = seen.value
       const face = `${instance.state}, ${instance.reason}`
-      last = instance.last_error === null ? face : `${face}; ${instance.last_error.code}: ${instance.last_error.detail}`
+      last = tell(instance)
       name = instance.name
       if (face !== shown) await options.onChange?.(instance)
       shown = face
@@ -113,6 +118,7 @@ export async function awaitState(core: Core, client: Client, options: WaitOption
       return err(
         failure('wait_timeout', `${name} is not ${options.awaited} after ${shortSpan(options.timeoutMs)} (now ${last}).`, {
           instance_id: options.id,
+          name,
           awaited: options.awaited,
         }),
       )

@@ -126,7 +126,7 @@ function checksTable(each: InstanceView, width: number, nowMs: number, paint: Pa
     { head: 'KIND', cell: (row) => row.kind },
     { head: 'VERDICT', cell: verdict, shade: (row) => (row.passing === null ? 'dim' : row.passing ? 'good' : 'bad') },
     { head: 'IN A ROW', cell: (row) => String(row.passing === false ? row.failures_in_row : row.successes_in_row), right: true },
-    { head: 'LAST', cell: (row) => (row.last_at === null ? '-' : `${ago(row.last_at, nowMs)} ago`) },
+    { head: 'AS OF', cell: (row) => (row.last_at === null ? '-' : `${ago(row.last_at, nowMs)} ago`) },
     { head: 'SAID', cell: (row) => row.last_detail, shrinksTo: 20 },
   ]
   return table(each.health.checks, columns, width, paint)

@@ -93,7 +93,7 @@ export function changeLines(before: readonly InstanceView[], now: readonly Insta
 }
 
 function changeLine(old: InstanceView | undefined, each: InstanceView, nowMs: number): string {
-  const restarted = old !== undefined && each.incarnation > old.incarnation
+  const restarted = old !== undefined && old.incarnation > 0 && each.incarnation > old.incarnation
   const parts = [
     ...(restarted
       ? [`run ${each.incarnation}${each.last_exit === null ? '' : `, the one before ended: ${endedHow(each.last_exit)}`}`]

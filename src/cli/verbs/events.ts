@@ -44,12 +44,17 @@ export const events = verb({
   args: '',
   group: 'Look',
   summary: 'Show what happened, oldest first',
-  more: `Without --after: the newest ${LIMIT} (with -f: ${FOLLOW_SHOWS}). With --after: those that follow the cursor. With -f: and then each new one.`,
+  more: 'Without --after: the newest ones. With --after: those that follow the cursor. With -f: and then each new one.',
   flags: {
     follow: flag('-f, --follow', 'go on with each new event'),
     after: text('--after <cursor>', 'only events after this cursor'),
     instance: text('--instance <id>', 'only events of this instance'),
-    limit: whole('-n, --limit <n>', `at most this many (default ${LIMIT}); not with -f`, 1, 1_000_000),
+    limit: whole(
+      '-n, --limit <n>',
+      `at most this many (default ${LIMIT}); with -f: begin with this many (default ${FOLLOW_SHOWS})`,
+      1,
+      1_000_000,
+    ),
   },
   async run({ core, out, flags }) {
     const client = await connect({ core, flags })
@@ -58,7 +63,9 @@ export const events = verb({
     if (flags.follow) {
       // Without a cursor: a few of the newest for orientation, then what comes.
       const first =
-        flags.after === undefined ? await client.value.call('listEvents', { query: { last: FOLLOW_SHOWS, instance } }) : ok({ items: [] })
+        flags.after === undefined
+          ? await client.value.call('listEvents', { query: { last: Math.min(flags.limit ?? FOLLOW_SHOWS, LAST_MAX), instance } })
+          : ok({ items: [] })
       if (!first.ok) return first
       for (const event of first.value.items) await show(out, event)
       const after = flags.after ?? first.value.items.at(-1)?.cursor
