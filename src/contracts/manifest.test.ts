@@ -167,11 +167,7 @@ describe('each mistake is refused at the path of its key', () => {
       withWeb({ labels: { 'holdfast.io/x': '1' } }),
       'processes.web.labels.holdfast.io/x: keys under holdfast.io/ belong to the platform',
     ],
-    [
-      'zero cpu',
-      withWeb({ resources: { memory: '64Mi', cpu: 0 } }),
-      'processes.web.resources.cpu: must be from 0.001 to 64',
-    ],
+    ['zero cpu', withWeb({ resources: { memory: '64Mi', cpu: 0 } }), 'processes.web.resources.cpu: must be from 0.001 to 64'],
   ])('%s', (_name, raw, issue) => {
     expect(issuesOf(raw)).toContain(issue)
   })
