@@ -168,14 +168,14 @@ export const ERRORS = {
   limits_unsupported: row(422, 'never', 'The node cannot enforce this limit.', 'Run holdfast doctor to see why.'),
   // What happened to a workload
   memory_limit_exceeded: row(500, 'soon', 'memory limit exceeded', 'Raise --memory, or find what uses it.'),
-  exited: row(500, 'soon', 'The workload ended by itself.', 'Read holdfast logs --previous.'),
+  exited: row(500, 'soon', 'The workload ended by itself.', 'Read holdfast logs, or with --previous those of the run before.'),
   one_shot_failed: row(
     500,
     'never',
     'The one-shot instance ended with an error.',
     'Read holdfast logs, correct the cause, then holdfast restart.',
   ),
-  process_dead: row(500, 'soon', 'The process is gone.', 'Read holdfast logs --previous; it is restarted by its restart policy.'),
+  process_dead: row(500, 'soon', 'The process is gone.', 'Read holdfast logs, or with --previous those of the run before; holdfast why tells what comes next.'),
   socket_unreachable: row(
     500,
     'soon',
@@ -198,7 +198,7 @@ export const ERRORS = {
     500,
     'later',
     'The workload ends again and again shortly after its start.',
-    'Read holdfast logs --previous, correct the cause, then holdfast recover.',
+    'Read holdfast logs, correct the cause, then holdfast recover.',
   ),
   not_verified: row(500, 'soon', 'The workload started but did not become ready.', 'Read holdfast logs; check its ready check.'),
   // This machine
