@@ -175,7 +175,12 @@ export const ERRORS = {
     'The one-shot instance ended with an error.',
     'Read holdfast logs, correct the cause, then holdfast restart.',
   ),
-  process_dead: row(500, 'soon', 'The process is gone.', 'Read holdfast logs, or with --previous those of the run before; holdfast why tells what comes next.'),
+  process_dead: row(
+    500,
+    'soon',
+    'The process is gone.',
+    'Read holdfast logs, or with --previous those of the run before; holdfast why tells what comes next.',
+  ),
   socket_unreachable: row(
     500,
     'soon',
