@@ -8,6 +8,7 @@
 import { backoffMs } from '../../base/backoff.ts'
 import { ERRORS, type Failure, failure } from '../../contracts/errors.ts'
 import type { Exit, LastError, Reason } from '../../contracts/phase.ts'
+import { formatMemory } from '../../contracts/units.ts'
 import type { Facts, Note, Step } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
 import { closeAttempt, common, describeExit, lastError, move, step } from './moves.ts'
@@ -32,7 +33,7 @@ export function ended(record: InstanceRecord, facts: Facts, exit: Exit | null, r
   }
   if (restart === 'never') {
     const how = exit?.oom
-      ? failure('memory_limit_exceeded', `memory limit exceeded: the cap is ${memoryBytes} bytes`, { limit: memoryBytes })
+      ? failure('memory_limit_exceeded', `memory limit exceeded: the cap is ${formatMemory(memoryBytes)}`, { limit: memoryBytes })
       : failure('one_shot_failed', `It ended with ${describeExit(exit)}.`)
     return fail(seen, facts, 'exited_error', how)
   }
@@ -40,7 +41,7 @@ export function ended(record: InstanceRecord, facts: Facts, exit: Exit | null, r
     return again(seen, facts, {
       reason: 'process_dead',
       ended: true,
-      failure: failure('memory_limit_exceeded', `memory limit exceeded: the cap is ${memoryBytes} bytes`, { limit: memoryBytes }),
+      failure: failure('memory_limit_exceeded', `memory limit exceeded: the cap is ${formatMemory(memoryBytes)}`, { limit: memoryBytes }),
     })
   const what =
     reason === 'process_mismatch'
