@@ -138,23 +138,11 @@ function checkSpec(compiled: Result<InstanceSpec, Failure>): Result<InstanceSpec
   return compiled
 }
 
-/**
- * Room may come back; a node never grows, and no runtime is built into it later. So only what no known node could ever take is
- * refused here, the rest waits.
- */
+/** Room may come back; a node never grows. So only what exceeds every known node as a whole is refused here, the rest waits. */
 async function refuseImpossible(cache: NodeCache, spec: InstanceSpec): Promise<Result<void, Failure>> {
   const nodes = await cache.get()
   if (!nodes.ok) return nodes
   const allocatable = (node: NodeRecord) => node.facts.allocatableMemoryBytes
-  const runtimes = [...new Set(nodes.value.flatMap((node) => node.facts.runtimes.map(({ runtime }) => runtime)))].sort()
-  if (runtimes.length > 0 && !runtimes.includes(spec.runtime))
-    return err(
-      failure('no_node', `No node has the ${spec.runtime} runtime; there are ${runtimes.join(', ')}.`, {
-        dimension: 'runtime',
-        requested: spec.runtime,
-        available: runtimes,
-      }),
-    )
   if (nodes.value.length === 0 || nodes.value.some((node) => allocatable(node) >= spec.memoryBytes)) return ok(undefined)
   const largest = Math.max(...nodes.value.map(allocatable))
   const each = nodes.value.slice(0, 20).map((node) => `${node.id}: memory: ${wholeMemory(allocatable(node))} allocatable`)
