@@ -137,6 +137,7 @@ async function killAnything(kind: { readonly runtime?: 'docker'; readonly image?
   const pick = <T>(items: readonly T[]): T | undefined => items[Math.floor(random.fraction() * items.length)]
   process.stdout.write(`kill-anything seed ${seed}\n`)
   const wished = new Map<string, string>()
+  const doubtful = new Set<string>()
   const launch = async (name: string) => {
     const made = await rig.client.call('createInstance', {
       body: { name, command: ['sleep', '100000'], memory: '16Mi', env: { CHAOS: mark }, stop: { grace: '1s' }, ...kind },
@@ -169,7 +170,10 @@ async function killAnything(kind: { readonly runtime?: 'docker'; readonly image?
         async () => {
           const name = pick([...wished.keys()].filter((candidate) => candidate.startsWith('extra')))
           const id = name && wished.get(name)
-          if (name && id && (await rig.client.call('deleteInstance', { params: { id } })).ok) wished.delete(name)
+          if (!name || !id) return
+          // A deletion whose answer is cut off may have been made.
+          doubtful.add(name)
+          if ((await rig.client.call('deleteInstance', { params: { id } })).ok) wished.delete(name)
         },
         async () => {
           const victim = pick([...lives(mark)].filter(([name]) => name.startsWith('victim')))?.[1][0]
@@ -189,7 +193,7 @@ async function killAnything(kind: { readonly runtime?: 'docker'; readonly image?
     // A launch whose answer was cut off may have been made: what the control plane has acknowledged since is the truth.
     const listed = await rig.client.call('listInstances', { query: { limit: 200 } })
     if (!listed.ok) throw new Error(listed.error.detail)
-    for (const name of wished.keys())
+    for (const name of [...wished.keys()].filter((each) => !doubtful.has(each)))
       expect(
         listed.value.items.map((item) => item.name),
         `${name} was acknowledged and forgotten (seed ${seed})`,
