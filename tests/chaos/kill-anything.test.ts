@@ -191,13 +191,14 @@ async function killAnything(kind: { readonly runtime?: 'docker'; readonly image?
         expect(life.length, `${name} runs twice (seed ${seed}, round ${round})`).toBeLessThanOrEqual(1)
     }
     // A launch whose answer was cut off may have been made: what the control plane has acknowledged since is the truth.
-    const listed = await rig.client.call('listInstances', { query: { limit: 200 } })
+    const listed = await rig.client.call('listInstances', { query: { limit: 200, include_deleted: 'true' } })
     if (!listed.ok) throw new Error(listed.error.detail)
-    for (const name of [...wished.keys()].filter((each) => !doubtful.has(each)))
-      expect(
-        listed.value.items.map((item) => item.name),
-        `${name} was acknowledged and forgotten (seed ${seed})`,
-      ).toContain(name)
+    const records = new Map(listed.value.items.map((item) => [item.id, item]))
+    for (const [name, id] of wished) {
+      const state = records.get(id)?.desired.state
+      expect(state, `${name} was acknowledged and forgotten (seed ${seed})`).toBeDefined()
+      if (!doubtful.has(name)) expect(state, `${name} was deleted by nobody (seed ${seed})`).toBe('running')
+    }
     wished.clear()
     for (const item of listed.value.items) if (item.desired.state === 'running') wished.set(item.name, item.id)
     for (const [name, id] of wished) if (!name.startsWith('bystander')) await rig.client.call('recoverInstance', { params: { id } })
