@@ -1,4 +1,5 @@
 // Towards stopped or deleted: stop every living object of ours, then (for deleted) remove the objects and what is kept on disk.
+import type { Phase, Reason } from '../../contracts/phase.ts'
 import type { Facts, Step } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
 import { common, currentExit, endEpisode, move, step, withError } from './moves.ts'
@@ -24,9 +25,11 @@ export function planGone(record: InstanceRecord, facts: Facts, towards: 'stopped
     return step(move(record, { kind: 'deleted', ...common(record, facts, 'requested', null) }), 'nothing is left', {
       notes: [{ kind: 'gone', durationMs: nowMs - phase.sinceMs }],
     })
-  // An agent that never started it owes the runtime nothing, whether that answers or not.
-  if (seen.kind === 'unknown' && record.incarnation > 0)
-    return step(record, 'the runtime does not answer', { wakeAtMs: nowMs + RETRY_EFFECT_MS })
+  // Also for one that this agent never started: its journal may be lost, and objects of that life may still be there. Only a shutdown does
+  // not wait for those: what nobody here started is nothing that it could leave running.
+  if (seen.kind === 'unknown' && (record.incarnation > 0 || !facts.shutdown))
+    return step(because(record, phase, 'runtime_unreachable'), 'the runtime does not answer', { wakeAtMs: nowMs + RETRY_EFFECT_MS })
+  if (phase.reason === 'runtime_unreachable') return step(because(record, phase, 'requested'), 'the runtime answers')
   const ours = seen.kind === 'unknown' ? [] : seen.objects.filter((object) => object.matches)
   const alive = ours.filter((object) => object.state === 'running' || object.state === 'paused')
   if (alive.length > 0) return step(record, 'stop', { action: { kind: 'stop', id, objects: alive } })
@@ -38,6 +41,10 @@ export function planGone(record: InstanceRecord, facts: Facts, towards: 'stopped
   if (ours.length > 0) return step(record, 'remove', { action: { kind: 'remove', id, objects: ours } })
   return step({ ...record, lastExit: exit }, 'forget', { action: { kind: 'forget', id } })
 }
+
+/** The same state with its reason; the same record when that is its reason already. */
+const because = (record: InstanceRecord, phase: Phase, reason: Reason): InstanceRecord =>
+  phase.reason === reason ? record : move(record, { ...phase, reason })
 
 /** Stopped, but something of ours runs: a start that was under way, or somebody's own doing. It is wished stopped, so stop it. */
 function planStillGone(record: InstanceRecord, facts: Facts): Step {

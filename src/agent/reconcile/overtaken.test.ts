@@ -40,6 +40,29 @@ describe('the journal of an instance was lost, its objects were not', () => {
     expect(world.kind).toBe('deleted')
     expect(world.objects).toEqual([])
   })
+  test.each(['deleted', 'stopped'] as const)(
+    '%s while the runtime does not answer: not told before the runtime showed what is left',
+    (want) => {
+      const world = new World({ want })
+      world.objects = [object({}), object({ incarnation: 2, state: 'running' })]
+      world.reachable = false
+      world.settle().pass(600_000)
+      expect(world.record.phase).toMatchObject({ kind: 'stopping', towards: want, reason: 'runtime_unreachable' })
+      expect(world.wakeAtMs).toBeGreaterThan(world.nowMs)
+      world.reachable = true
+      world.pass(5000)
+      expect(world.record.phase).toMatchObject({ kind: want, reason: 'requested' })
+      expect(world.alive()).toEqual([])
+      if (want === 'deleted') expect(world.objects).toEqual([])
+    },
+  )
+  test('a shutdown does not wait for a runtime in which this agent started nothing', () => {
+    const world = new World({ want: 'stopped' })
+    world.reachable = false
+    const facts = { ...world.facts(null), shutdown: true }
+    const begun = plan(world.record, facts)
+    expect(plan(begun.record, facts).record.phase.kind).toBe('stopped')
+  })
 })
 
 describe('a wish that overtakes a start', () => {

@@ -258,6 +258,10 @@ const CASES: [string, Partial<InstanceRecord>, Partial<WhyFacts>?][] = [
       observed: observed({ lastExit: exit(2) }),
     },
   ],
+  [
+    'being deleted, the runtime silent',
+    { want: 'deleted', phase: { kind: 'stopping', ...common, reason: 'runtime_unreachable', towards: 'deleted' } },
+  ],
   ['completed', { phase: { kind: 'completed', ...common, reason: 'exited_ok', exit: exit(0) }, observed: observed({ lastExit: exit(0) }) }],
   ['lost', { phase: phaseOf('lost', { ...common, reason: 'node_lost' }) }, silent],
   ['deleted', { want: 'deleted', nodeId: null, phase: phaseOf('deleted', common) }],

@@ -141,6 +141,8 @@ const AFTER: Partial<Record<Phase['reason'], string>> = {
 
 function stoppingCause(phase: Extract<Phase, { kind: 'stopping' }>): string {
   const purpose = { stopped: 'as somebody asked', deleted: 'because it is being deleted', restart: 'to be started again' }[phase.towards]
+  if (phase.reason === 'runtime_unreachable')
+    return `It is being stopped, ${purpose}; its runtime does not answer, so nobody knows what of it is left.`
   const why = phase.reason === 'unhealthy_restart' ? ', because its checks failed and allow_data_loss permits it' : ''
   return `It is being stopped, ${purpose}${why}${phase.lastError ? `; the last try failed: ${phase.lastError.detail.replace(/\.$/, '')}` : ''}.`
 }
@@ -255,7 +257,7 @@ function nextStep(facts: WhyFacts): Next {
   if (want === 'deleted' && phase.kind !== 'deleted')
     return node !== null && !node.connected
       ? none('It is removed as soon as its node is connected again.')
-      : none('Its node stops it and removes what is left of it.')
+      : none(phase.reason === 'runtime_unreachable' ? ASKS_AGAIN : 'Its node stops it and removes what is left of it.')
   switch (phase.kind) {
     case 'pending':
       return none(
@@ -279,6 +281,7 @@ function nextStep(facts: WhyFacts): Next {
           : `holdfast resume ${name} lets it go on.`,
       )
     case 'stopping':
+      if (phase.reason === 'runtime_unreachable') return none(ASKS_AGAIN)
       return none(`It gets ${spanText(instance.spec.stop.graceMs)} to end, then it is killed.`)
     case 'stopped':
       return none(want === 'running' ? 'Its node starts it in a moment.' : `Nothing, until somebody starts it: holdfast start ${name}.`)
@@ -302,6 +305,8 @@ function nextStep(facts: WhyFacts): Next {
       return phase satisfies never
   }
 }
+
+const ASKS_AGAIN = 'Its node asks the runtime again every few seconds, and goes on when that answers: holdfast doctor names what it needs.'
 
 const none = (text: string): Next => ({ text, atMs: null })
 
