@@ -53,7 +53,8 @@ const KEYS_MAX = 64
 const USER_NAME = /^[a-z_][a-z0-9_-]{0,31}$/
 /** Begins with a letter or digit, so a name can never be read as an option of the package tool. */
 const PACKAGE = /^[A-Za-z0-9][A-Za-z0-9+._:~=@/-]{0,255}$/
-const EMPTY: CloudConfig = {
+/** What asks for nothing: the plan of no user data at all. */
+export const EMPTY_CONFIG: CloudConfig = {
   kind: 'cloud-config',
   users: [],
   sshAuthorizedKeys: [],
@@ -79,7 +80,7 @@ export function parseUserData(text: string): Result<UserData, Failure> {
   const nul = text.indexOf('\0')
   if (nul >= 0) return bad('holds a NUL byte', text.slice(0, nul).split('\n').length)
   const body = text.startsWith('\uFEFF') ? text.slice(1) : text
-  if (body.trim() === '') return ok(EMPTY)
+  if (body.trim() === '') return ok(EMPTY_CONFIG)
   if (body.startsWith('#!')) return parseScript(body)
   if (/^#cloud-config[ \t]*\r?(\n|$)/.test(body)) return parseCloudConfig(body)
   return bad('the first line must be #cloud-config or begin with #!; other formats (multipart, #include, jinja, gzip) are not read', 1)
@@ -96,7 +97,7 @@ function parseCloudConfig(text: string): Result<UserData, Failure> {
   const parsed = parseYamlTree(text)
   if (!parsed.ok) return bad(parsed.error.what, parsed.error.line)
   const tree = parsed.value
-  if (tree === null) return ok(EMPTY)
+  if (tree === null) return ok(EMPTY_CONFIG)
   if (tree.kind !== 'map') return bad('must be a map of keys such as write_files and runcmd', tree.line)
   try {
     return ok(readConfig(tree))

@@ -3,25 +3,13 @@ import { err, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import { parseSshPublicKey } from '../../contracts/ssh-key.ts'
 import type { CloudConfig, UserScript } from '../../contracts/user-data.ts'
-import { parseUserData } from '../../contracts/user-data.ts'
+import { EMPTY_CONFIG, parseUserData } from '../../contracts/user-data.ts'
 
 export interface CloudPlan {
   readonly config: CloudConfig
   readonly script: UserScript | null
   /** Keys of the instance itself: they open root and every named user. */
   readonly instanceKeys: readonly string[]
-}
-
-const NOTHING: CloudConfig = {
-  kind: 'cloud-config',
-  users: [],
-  sshAuthorizedKeys: [],
-  writeFiles: [],
-  runcmd: [],
-  packages: [],
-  packageUpdate: false,
-  packageUpgrade: false,
-  unsupported: [],
 }
 
 /** The control plane has refused what is wrong already; the same parser here means that the agent trusts nobody. */
@@ -35,5 +23,5 @@ export function cloudPlan(userData: string | null, sshAuthorizedKeys: readonly s
   const parsed = parseUserData(userData ?? '')
   if (!parsed.ok) return parsed
   const data = parsed.value
-  return ok(data.kind === 'script' ? { config: NOTHING, script: data, instanceKeys } : { config: data, script: null, instanceKeys })
+  return ok(data.kind === 'script' ? { config: EMPTY_CONFIG, script: data, instanceKeys } : { config: data, script: null, instanceKeys })
 }
