@@ -3,28 +3,14 @@
 // that control says or fails to say ends the agent or touches a workload.
 
 import { backoffMs } from '../../base/backoff.ts'
-import type { Clock, Random } from '../../base/clock.ts'
-import type { Logger } from '../../base/log.ts'
-import { type Desired, type NodeFacts, type NodeUsage, type Observed, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
-import type { OnRequest } from './answers.ts'
+import type { Random } from '../../base/clock.ts'
+import { type NodeFacts, type Observed, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
 import { LINK_LIMITS } from './limits.ts'
-import { type Acked, type Hello, Session, type SessionEnd } from './session.ts'
+import { Session, type SessionDeps, type SessionEnd } from './session.ts'
 
-export interface LinkDeps {
-  /** http(s) address of the control plane. */
-  readonly controlUrl: string
-  readonly token: string
-  readonly clock: Clock
+/** What one connection needs, for all connections one after the other. Here handlers may throw: it is logged. */
+export interface LinkDeps extends Omit<SessionDeps, 'limits' | 'protocol'> {
   readonly random: Random
-  readonly log: Logger
-  hello(): Hello
-  usage(): NodeUsage
-  onWelcome(items: readonly Desired[], seen: readonly Acked[]): void
-  onDesired(items: readonly Desired[]): void
-  onAck(items: readonly Acked[]): void
-  readonly onRequest: OnRequest
-  /** True after each welcome was handed over; false when that connection is gone. */
-  onConnected(connected: boolean): void
 }
 
 export interface Link {

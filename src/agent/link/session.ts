@@ -22,6 +22,7 @@ export interface Acked {
 export type Hello = Omit<Extract<FromAgent, { type: 'hello' }>, 'type' | 'protocol'>
 
 export interface SessionDeps {
+  /** http(s) address of the control plane. */
   readonly controlUrl: string
   readonly token: string
   readonly clock: Clock
@@ -34,6 +35,7 @@ export interface SessionDeps {
   onDesired(items: readonly Desired[]): void
   onAck(items: readonly Acked[]): void
   readonly onRequest: OnRequest
+  /** True after the welcome was handed over; false when the welcomed connection is gone. */
   onConnected(connected: boolean): void
 }
 
