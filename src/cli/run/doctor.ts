@@ -8,12 +8,20 @@ import { loadConfig } from '../config/load.ts'
 import type { Core } from '../core.ts'
 import { bytes } from '../render/human.ts'
 import { dataDirToUse, findDataDir, readEndpoint } from '../settings.ts'
-import type { Finding } from '../verbs/doctor.ts'
 import { holderOf } from './lock.ts'
 
 const RUNTIMES_DEADLINE_MS = 10_000
 const DISK_BYTES_WANTED = 2 ** 30
 const NODE_MAJOR_MIN = 24
+
+export interface Finding {
+  readonly name: string
+  /** `optional`: not usable, but nothing needs it unless you use it. */
+  readonly standing: 'usable' | 'degraded' | 'optional' | 'broken'
+  readonly detail: string
+  /** The one command that fixes it. */
+  readonly fix: string | null
+}
 
 export async function examine(core: Core, flags: { readonly dataDir: string | undefined }): Promise<readonly Finding[]> {
   const dataDir = findDataDir(core, flags.dataDir) ?? dataDirToUse(core, flags.dataDir)

@@ -3,16 +3,8 @@ import { asTyped } from '../called.ts'
 import { EXIT } from '../exit.ts'
 import { oneLine } from '../render/human.ts'
 import type { Paint } from '../render/paint.ts'
+import type { Finding } from '../run/doctor.ts'
 import { verb } from '../verb.ts'
-
-export interface Finding {
-  readonly name: string
-  /** `optional`: not usable, but nothing needs it unless you use it. */
-  readonly standing: 'usable' | 'degraded' | 'optional' | 'broken'
-  readonly detail: string
-  /** The one command that fixes it. */
-  readonly fix: string | null
-}
 
 export const doctor = verb({
   name: 'doctor',
