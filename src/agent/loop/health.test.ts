@@ -1,39 +1,22 @@
 import { describe, expect, test } from 'vitest'
+import { specOf } from '../../../tests/support/control-records.ts'
+import { desiredOf } from '../../../tests/support/desired.ts'
 import { ManualClock } from '../../../tests/support/manual-clock.ts'
 import type { LogFields } from '../../base/log.ts'
-import { InstanceId, OrgId } from '../../contracts/ids.ts'
 import { DEFAULT_RELIABILITY } from '../../contracts/reliability.ts'
-import { InstanceInput } from '../../contracts/spec.ts'
-import { compileSpec } from '../../contracts/spec-compile.ts'
-import type { Measured, Measurement } from '../model/check.ts'
+import type { Measured, Measurement, Subject } from '../model/check.ts'
 import { newRecord } from '../model/record.ts'
 import { type Entry, newEntry } from './entry.ts'
-import { createHealthKeeper, type HealthDeps, type Subject } from './health.ts'
+import { createHealthKeeper, type HealthDeps } from './health.ts'
 
-const ID = InstanceId.parse('inst_00000000000000000001')
+const { id: ID } = desiredOf()
 const PASS: Measurement = { kind: 'pass', detail: 'ok', durationMs: 2 }
 const FAIL: Measurement = { kind: 'fail', reason: 'bad_status', detail: 'answered 500', durationMs: 2 }
 
 function running(incarnation = 1): Entry {
-  const spec = compileSpec(
-    InstanceInput.parse({ command: ['x'], ports: [{ internal: 80 }], health: [{ type: 'http', port: 80, kind: 'live' }] }),
-  )
-  if (!spec.ok) throw new Error(spec.error.detail)
-  const wish = {
-    id: ID,
-    orgId: OrgId.parse('org_00000000000000000001'),
-    name: 'web',
-    generation: 1,
-    want: 'running',
-    spec: spec.value,
-    labels: {},
-    recoveryMode: null,
-    restartSeq: 0,
-    recoverSeq: 0,
-    healSeq: 0,
-  } as const
+  const spec = specOf({ command: ['x'], ports: [{ internal: 80 }], health: [{ type: 'http', port: 80, kind: 'live' }] })
   const phase = { kind: 'running', reason: 'started', sinceMs: 0, attempt: 1, lastError: null } as const
-  const entry = newEntry({ ...newRecord(wish, 0), phase, incarnation, nonce: 'n', startedAtMs: 5 }, [])
+  const entry = newEntry({ ...newRecord(desiredOf({ spec }), 0), phase, incarnation, nonce: 'n', startedAtMs: 5 }, [])
   entry.sight = {
     kind: 'known',
     objects: [

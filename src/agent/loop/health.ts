@@ -2,24 +2,14 @@
 // this only carries results to the entry they belong to. A result of an older incarnation is dropped.
 import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
-import type { Address } from '../../contracts/agent-protocol.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { Meter } from '../../contracts/metrics.ts'
 import type { CheckStanding } from '../../contracts/phase.ts'
 import type { ReliabilityConfig } from '../../contracts/reliability.ts'
 import type { InstanceSpec } from '../../contracts/spec.ts'
-import { type Measured, plannedChecks } from '../model/check.ts'
+import { type Measured, plannedChecks, type Subject } from '../model/check.ts'
 import { foldMeasured, type HealthState, newHealth, verdict } from '../reconcile/health.ts'
 import { type Entry, isChecked, NO_VERDICT } from './entry.ts'
-
-export interface Subject {
-  readonly id: InstanceId
-  readonly incarnation: number
-  readonly nonce: string
-  readonly spec: InstanceSpec
-  readonly addresses: readonly Address[]
-  readonly startedAtMs: number
-}
 
 export interface HealthDeps {
   readonly clock: Clock

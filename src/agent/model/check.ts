@@ -1,9 +1,21 @@
 // The words between probes (which measure), reconcile/health (which judges) and the loop (which carries).
+
+import type { Address } from '../../contracts/agent-protocol.ts'
 import type { CheckFailureReason } from '../../contracts/check-reasons.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { CheckStanding } from '../../contracts/phase.ts'
 import type { ReliabilityConfig } from '../../contracts/reliability.ts'
 import type { Check, InstanceSpec } from '../../contracts/spec.ts'
+
+/** One incarnation to watch. */
+export interface Subject {
+  readonly id: InstanceId
+  readonly incarnation: number
+  readonly nonce: string
+  readonly spec: InstanceSpec
+  readonly addresses: readonly Address[]
+  readonly startedAtMs: number
+}
 
 /** What one run of a check found. `inconclusive`: nothing follows from it, such as a deadline missed because this process was asleep. */
 export type Measurement =

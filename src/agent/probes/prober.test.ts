@@ -7,9 +7,9 @@ import { InstanceId } from '../../contracts/ids.ts'
 import { DEFAULT_RELIABILITY } from '../../contracts/reliability.ts'
 import { InstanceInput } from '../../contracts/spec.ts'
 import { compileSpec } from '../../contracts/spec-compile.ts'
-import type { Measured } from '../model/check.ts'
+import type { Measured, Subject } from '../model/check.ts'
 import { createProber, type ProberDeps } from './prober.ts'
-import type { Evidence, Subject } from './tasks.ts'
+import type { Evidence } from './tasks.ts'
 
 type Exec = (command: readonly string[], signal: AbortSignal) => Promise<Result<number, Failure>>
 type Checks = NonNullable<InstanceInput['health']>

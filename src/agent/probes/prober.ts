@@ -9,10 +9,10 @@ import type { Logger } from '../../base/log.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { ReliabilityConfig } from '../../contracts/reliability.ts'
 import type { Runtime } from '../../contracts/spec.ts'
-import { type Measured, type Measurement, type PlannedCheck, plannedChecks } from '../model/check.ts'
+import { type Measured, type Measurement, type PlannedCheck, plannedChecks, type Subject } from '../model/check.ts'
 import { measure } from './measure.ts'
 import { inconclusive } from './outcome.ts'
-import { type Evidence, type Run, runsOf, type Subject } from './tasks.ts'
+import { type Evidence, type Run, runsOf } from './tasks.ts'
 import { createTimeline, type Timeline } from './timeline.ts'
 
 export interface ProberDeps {

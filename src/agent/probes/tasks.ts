@@ -1,21 +1,10 @@
 // What a subject's checks do when they run: the engine's own evidence, and tcp, http and exec as the user declared them.
 import type { Result } from '../../base/result.ts'
-import type { Address } from '../../contracts/agent-protocol.ts'
 import type { Failure } from '../../contracts/errors.ts'
-import type { InstanceId } from '../../contracts/ids.ts'
-import type { Check, InstanceSpec } from '../../contracts/spec.ts'
+import type { Check } from '../../contracts/spec.ts'
+import type { Subject } from '../model/check.ts'
 import { checkHttp, checkTcp, type Endpoint } from './network.ts'
 import { type Finding, fail, inconclusive, pass } from './outcome.ts'
-
-/** One incarnation to watch. */
-export interface Subject {
-  readonly id: InstanceId
-  readonly incarnation: number
-  readonly nonce: string
-  readonly spec: InstanceSpec
-  readonly addresses: readonly Address[]
-  readonly startedAtMs: number
-}
 
 /** Our deadline decides; the driver's own is for the case that we are gone. */
 const DRIVER_MARGIN_MS = 1000
