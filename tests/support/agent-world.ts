@@ -7,7 +7,6 @@ import { createLedger } from '../../src/agent/execute/ledger.ts'
 import { LIMITS } from '../../src/agent/limits.ts'
 import { Instances } from '../../src/agent/loop/instances.ts'
 import { createScanner } from '../../src/agent/loop/scanner.ts'
-import type { RecoveryPolicy } from '../../src/agent/model/plan.ts'
 import type { JournalLine } from '../../src/agent/model/record.ts'
 import { lookAt, lookAtAll } from '../../src/agent/observe/look.ts'
 import type { Logger } from '../../src/base/log.ts'
@@ -15,44 +14,18 @@ import { err, OK, type Result } from '../../src/base/result.ts'
 import { semaphore } from '../../src/base/semaphore.ts'
 import type { Desired } from '../../src/contracts/agent-protocol.ts'
 import type { Failure } from '../../src/contracts/errors.ts'
-import { InstanceId, OrgId } from '../../src/contracts/ids.ts'
+import type { InstanceId } from '../../src/contracts/ids.ts'
 import type { Meter } from '../../src/contracts/metrics.ts'
-import { InstanceInput } from '../../src/contracts/spec.ts'
-import { compileSpec } from '../../src/contracts/spec-compile.ts'
+import { specOf } from './control-records.ts'
+import { desiredOf } from './desired.ts'
 import { ManualClock, seededRandom } from './manual-clock.ts'
+import { POLICY } from './plan-world.ts'
 
-export const ID = InstanceId.parse('inst_00000000000000000001')
+export const ID = desiredOf().id
 const QUIET: Meter = { count() {}, observe() {}, gauge() {} }
 
-export function desired(change: Partial<Desired> = {}, id = ID): Desired {
-  const spec = compileSpec(InstanceInput.parse({ runtime: 'fake', command: ['fake', 'run'] }))
-  if (!spec.ok) throw new Error(spec.error.detail)
-  return {
-    id,
-    orgId: OrgId.parse('org_00000000000000000001'),
-    name: 'web',
-    generation: 1,
-    want: 'running',
-    spec: spec.value,
-    labels: {},
-    recoveryMode: null,
-    restartSeq: 0,
-    recoverSeq: 0,
-    healSeq: 0,
-    ...change,
-  }
-}
-
-const POLICY: RecoveryPolicy = {
-  mode: 'on',
-  maxRetries: 3,
-  backoff: { baseMs: 30_000, factor: 2, maxMs: 300_000 },
-  recoveryTimeoutMs: 600_000,
-  stableAfterMs: 10_000,
-  verifyAfterMs: 1000,
-  cooldownMs: 300_000,
-  allowDataLoss: false,
-}
+export const desired = (change: Partial<Desired> = {}, id = ID): Desired =>
+  desiredOf({ id, spec: specOf({ runtime: 'fake', command: ['fake', 'run'] }), ...change })
 
 const PORTS: ExecuteDeps['ports'] = { resolve: async () => ({ ok: true, value: [] }), adopt() {}, release() {} }
 

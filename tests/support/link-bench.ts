@@ -6,14 +6,13 @@ import { onTestFinished } from 'vitest'
 import { WebSocketServer } from 'ws'
 import { type LinkDeps, openLink } from '../../src/agent/link/link.ts'
 import type { LogFields } from '../../src/base/log.ts'
-import { type Desired, FromAgent, type FromControl, LINK_PATH, type NodeUsage } from '../../src/contracts/agent-protocol.ts'
-import { InstanceId, NodeId, OrgId } from '../../src/contracts/ids.ts'
-import { InstanceInput } from '../../src/contracts/spec.ts'
-import { compileSpec } from '../../src/contracts/spec-compile.ts'
+import { FromAgent, type FromControl, LINK_PATH, type NodeUsage } from '../../src/contracts/agent-protocol.ts'
+import { NodeId } from '../../src/contracts/ids.ts'
+import { desiredOf } from './desired.ts'
 import { ManualClock, seededRandom } from './manual-clock.ts'
 import { waitFor } from './wait.ts'
 
-export const ID = InstanceId.parse('inst_00000000000000000001')
+export const ID = desiredOf().id
 const USAGE: NodeUsage = { atMs: 1, cpuRatio: 0.1, memoryRatio: 0.2, diskRatio: 0.3, reservedMemoryBytes: 0, pressure: [] }
 export const FACTS = {
   hostname: 'h',
@@ -25,24 +24,6 @@ export const FACTS = {
   labels: {},
   runtimes: [],
   agentVersion: '0',
-}
-
-export function desired(): Desired {
-  const spec = compileSpec(InstanceInput.parse({ command: ['true'] }))
-  if (!spec.ok) throw new Error(spec.error.detail)
-  return {
-    id: ID,
-    orgId: OrgId.parse('org_00000000000000000001'),
-    name: 'a',
-    generation: 1,
-    want: 'running',
-    spec: spec.value,
-    labels: {},
-    recoveryMode: null,
-    restartSeq: 0,
-    recoverSeq: 0,
-    healSeq: 0,
-  }
 }
 
 interface Line {

@@ -5,9 +5,9 @@ import { type InstanceRecord, newRecord } from '../../src/agent/model/record.ts'
 import { plan } from '../../src/agent/reconcile/plan.ts'
 import type { Desired } from '../../src/contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../src/contracts/errors.ts'
-import { InstanceId, OrgId } from '../../src/contracts/ids.ts'
-import { InstanceInput, type InstanceSpec } from '../../src/contracts/spec.ts'
-import { compileSpec } from '../../src/contracts/spec-compile.ts'
+import type { InstanceInput, InstanceSpec } from '../../src/contracts/spec.ts'
+import { specOf as wholeSpec } from './control-records.ts'
+import { desiredOf } from './desired.ts'
 
 export const POLICY: RecoveryPolicy = {
   mode: 'on',
@@ -28,28 +28,7 @@ export const UNHEALTHY: Verdict = {
   gated: true,
 }
 
-export function specOf(input: Partial<InstanceInput> = {}): InstanceSpec {
-  const spec = compileSpec(InstanceInput.parse({ command: ['serve'], ...input }))
-  if (!spec.ok) throw new Error(spec.error.detail)
-  return spec.value
-}
-
-function desired(change: Partial<Desired> = {}): Desired {
-  return {
-    id: InstanceId.parse('inst_00000000000000000001'),
-    orgId: OrgId.parse('org_00000000000000000001'),
-    name: 'web',
-    generation: 1,
-    want: 'running',
-    spec: specOf(),
-    labels: {},
-    recoveryMode: null,
-    restartSeq: 0,
-    recoverSeq: 0,
-    healSeq: 0,
-    ...change,
-  }
-}
+export const specOf = (input: Partial<InstanceInput> = {}): InstanceSpec => wholeSpec({ command: ['serve'], ...input })
 
 /** A runtime in miniature: executes what the plan says, and breaks on request. */
 export class World {
@@ -66,7 +45,7 @@ export class World {
   wakeAtMs: number | null = null
 
   constructor(change: Partial<Desired> = {}) {
-    this.record = newRecord(desired(change), this.nowMs)
+    this.record = newRecord(desiredOf(change), this.nowMs)
   }
 
   wish(change: Partial<Desired>): void {

@@ -2,7 +2,8 @@ import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { desired, eventually, FACTS, ID, startControl, startLink } from '../../../tests/support/link-bench.ts'
+import { desiredOf } from '../../../tests/support/desired.ts'
+import { eventually, FACTS, ID, startControl, startLink } from '../../../tests/support/link-bench.ts'
 import { type Desired, LINK_PATH } from '../../contracts/agent-protocol.ts'
 import { LINK_LIMITS } from './limits.ts'
 
@@ -17,11 +18,11 @@ describe('the link of an agent', () => {
   })
 
   test('hello is said first; the welcome is handed over before anybody hears of a connection', async () => {
-    const control = await startControl({ greet: { type: 'welcome', items: [desired()], seen: [{ id: ID, seq: 7 }] } })
+    const control = await startControl({ greet: { type: 'welcome', items: [desiredOf()], seen: [{ id: ID, seq: 7 }] } })
     const { events, connected, lines } = startLink(control.url)
     await connected()
     expect(control.told[0]).toMatchObject({ type: 'hello', protocol: 1, nodeId: 'node-a' })
-    expect(events).toEqual(['welcome a 7', 'connected'])
+    expect(events).toEqual(['welcome web 7', 'connected'])
     expect(lines.map(({ msg }) => msg)).toEqual(['connected to the control plane'])
   })
 
@@ -31,18 +32,18 @@ describe('the link of an agent', () => {
     expect(link.sendObserved([])).toBe(false)
     expect(link.sendFacts(FACTS)).toBe(false)
     await connected()
-    control.send({ type: 'desired', items: [desired()] })
+    control.send({ type: 'desired', items: [desiredOf()] })
     control.send({ type: 'ack', items: [{ id: ID, seq: 3 }] })
     expect(link.sendObserved([])).toBe(true)
     expect(link.sendFacts(FACTS)).toBe(true)
     await eventually('all arrived', () => events.includes('ack 3') && control.ofType('heartbeat').some(({ facts }) => facts))
-    expect(events.slice(2)).toEqual(['desired a', 'ack 3'])
+    expect(events.slice(2)).toEqual(['desired web', 'ack 3'])
     expect(control.ofType('observed')).toEqual([{ type: 'observed', items: [] }])
   })
 
   test('what cannot be understood is logged and dropped, one item at a time, and the link goes on', async () => {
     const control = await startControl({
-      greet: { type: 'welcome', items: [desired(), { ...desired(), want: 'teleported' } as unknown as Desired], seen: [] },
+      greet: { type: 'welcome', items: [desiredOf(), { ...desiredOf(), want: 'teleported' } as unknown as Desired], seen: [] },
     })
     const { link, events, lines, connected } = startLink(control.url)
     await connected()
@@ -56,9 +57,9 @@ describe('the link of an agent', () => {
       '{"type":"desired","items":[null,{"id":5}]}',
     ])
       control.send(junk)
-    control.send({ type: 'desired', items: [desired()] })
-    await eventually('the good one came through', () => events.includes('desired a'))
-    expect(events).toEqual(['welcome a ', 'connected', 'desired ', 'desired a'])
+    control.send({ type: 'desired', items: [desiredOf()] })
+    await eventually('the good one came through', () => events.includes('desired web'))
+    expect(events).toEqual(['welcome web ', 'connected', 'desired ', 'desired web'])
     expect(link.connected()).toBe(true)
     const warned = lines.filter(({ level }) => level === 'warn')
     expect(warned.every(({ msg }) => msg === 'message from control not understood')).toBe(true)
