@@ -41,15 +41,8 @@ export function placeInstance(tx: Tx, id: InstanceId, nodeId: NodeId): Promise<R
   return attempt(async () => {
     const node = await tx.db.selectFrom('nodes').select(['id', 'facts']).where('id', '=', nodeId).forNoKeyUpdate().executeTakeFirst()
     if (!node) throw new Rollback(failure('not_found', `No node ${nodeId}.`, { kind: 'node', ref: nodeId }))
-    const found = await tx.db
-      .selectFrom('instances')
-      .select(INSTANCE_COLUMNS)
-      .where('id', '=', id)
-      .where(unplaced)
-      .forNoKeyUpdate()
-      .executeTakeFirst()
-    if (!found) return null
-    const now = instanceRecord(found)
+    const now = await lockUnplaced(tx.db, id)
+    if (!now) return null
     const refused = await refuseForSize(tx.db, now, nodeId)
     if (refused) throw new Rollback(refused)
     const phase: Phase = { kind: 'placed', reason: 'requested', sinceMs: tx.nowMs, attempt: 0, lastError: null }
@@ -80,6 +73,18 @@ export function placeInstance(tx: Tx, id: InstanceId, nodeId: NodeId): Promise<R
   })
 }
 
+/** With its row lock held from here on; undefined when it is no longer to be placed. */
+async function lockUnplaced(db: Db, id: InstanceId): Promise<InstanceRecord | undefined> {
+  const row = await db
+    .selectFrom('instances')
+    .select(INSTANCE_COLUMNS)
+    .where('id', '=', id)
+    .where(unplaced)
+    .forNoKeyUpdate()
+    .executeTakeFirst()
+  return row && instanceRecord(row)
+}
+
 /** Memory only: CPU is shared in time, so it is a matter of scoring. */
 async function refuseForSize(db: Db, now: InstanceRecord, nodeId: NodeId): Promise<Failure | null> {
   const ledger = await ledgerOf(db, nodeId)
@@ -93,15 +98,8 @@ async function refuseForSize(db: Db, now: InstanceRecord, nodeId: NodeId): Promi
 /** Records why no node takes it; writes and emits only when the refusals changed. */
 export function refuseInstance(tx: Tx, id: InstanceId, refusals: readonly NodeRefusal[], error: LastError): Promise<Result<void, Failure>> {
   return attempt(async () => {
-    const found = await tx.db
-      .selectFrom('instances')
-      .select(INSTANCE_COLUMNS)
-      .where('id', '=', id)
-      .where(unplaced)
-      .forNoKeyUpdate()
-      .executeTakeFirst()
-    if (!found) return
-    const now = instanceRecord(found)
+    const now = await lockUnplaced(tx.db, id)
+    if (!now) return
     if (now.phase.lastError?.code === error.code && now.phase.reason === 'no_node' && sameRefusals(now.refusals, refusals)) return
     const phase: Phase = { kind: 'pending', reason: 'no_node', sinceMs: now.phase.sinceMs, attempt: 0, lastError: error }
     await tx.db
