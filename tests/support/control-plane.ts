@@ -19,20 +19,21 @@ export interface ControlPlane extends Control {
   as(token: string | null, more?: { readonly retryMs?: number }): Client
 }
 
+/** On port 0, quiet, on the real clock; nobody closes it. */
+export const startQuietly = (given: Pick<ControlOptions, 'dataDir'> & Partial<ControlOptions>) =>
+  startControl({
+    listen: { host: '127.0.0.1', port: 0 },
+    databaseUrl: null,
+    log: silentTelemetryLogger,
+    telemetry: createTelemetry({ namespace: 'holdfast' }),
+    clock: systemClock,
+    random: systemRandom,
+    ...given,
+  })
+
 export async function controlPlane(given: Partial<ControlOptions> = {}): Promise<ControlPlane> {
   const dataDir = given.dataDir ?? (await tmpDir())
-  const control = must(
-    await startControl({
-      dataDir,
-      listen: { host: '127.0.0.1', port: 0 },
-      databaseUrl: null,
-      log: silentTelemetryLogger,
-      telemetry: createTelemetry({ namespace: 'holdfast' }),
-      clock: systemClock,
-      random: systemRandom,
-      ...given,
-    }),
-  )
+  const control = must(await startQuietly({ ...given, dataDir }))
   onTestFinished(() => control.close())
   const operatorToken = (await readFile(control.operatorTokenFile, 'utf8')).trim()
   const as: ControlPlane['as'] = (token, more = {}) =>
