@@ -1,7 +1,6 @@
 // `holdfast agent`: the node agent alone, with a small server of its own for /metrics and /health.
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { Cleanup } from '../../base/cleanup.ts'
 import { err, ok, type Result } from '../../base/result.ts'
 import { type HostPort, parseHostPort } from '../../contracts/config.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
@@ -10,10 +9,9 @@ import { errnoOf } from '../errno.ts'
 import { EXIT } from '../exit.ts'
 import type { Output } from '../output.ts'
 import type { Outcome } from '../verb.ts'
-import { onEnding } from './ending.ts'
 import { makeParts, readConfig, startAgentPart } from './parts.ts'
-import { takePlace } from './place.ts'
 import { servePulse } from './pulse.ts'
+import { serveOn } from './serve.ts'
 
 export interface AgentFlags {
   readonly control: string
@@ -37,13 +35,7 @@ export async function runAgent(core: Core, out: Output, flags: AgentFlags): Prom
   if (!token.ok) return token
   const config = await readConfig(core, stateDir, { config: flags.config, nodeName: flags.nodeName })
   if (!config.ok) return config
-  const place = await takePlace(stateDir, 'agent', core.pid, core.random)
-  if (!place.ok) return place
-  const ending = onEnding(core)
-  const cleanup = new Cleanup()
-  cleanup.add('signals', () => ending.release())
-  cleanup.add('state directory', () => place.value.leave())
-  try {
+  return serveOn(core, out, stateDir, 'agent', async ({ ending, cleanup }) => {
     const parts = makeParts(core, config.value.config, 'agent', (line) => void core.err.write(line))
     const agent = await startAgentPart(parts, { stateDir, controlUrl: flags.control.replace(/\/+$/, ''), token: token.value })
     if (!agent.ok) return agent
@@ -55,9 +47,7 @@ export async function runAgent(core: Core, out: Output, flags: AgentFlags): Prom
     await out.value(ready, () => `holdfast agent ready node=${ready.node} url=${ready.url} state=${stateDir}\n`)
     parts.log.info('stopping', { signal: await ending.asked })
     return ok(EXIT.ok)
-  } finally {
-    await cleanup.run()
-  }
+  })
 }
 
 function readListen(text: string): Result<HostPort, Failure> {

@@ -1,4 +1,4 @@
-// One `up` per data directory. The lock is a file that names its holder (pid, start time, boot id); it appears complete or not at all,
+// One holder per data directory. The lock is a file that names its holder (pid, start time, boot id); it appears complete or not at all,
 // because it is written aside and then linked into place, which the kernel refuses when the name exists.
 //
 // A holder that no longer runs left a stale lock. Replacing it must be safe against others who found it stale too, so each stale lock
@@ -23,7 +23,7 @@ export interface Lock {
 
 export interface Holder extends ProcessName {
   readonly nonce: string
-  /** `up` or `down`. */
+  /** Of the command that holds it, such as `up`. */
   readonly verb: string
 }
 

@@ -1,4 +1,4 @@
-// The data directory as a place that one `up` owns: its lock, its endpoint file and the marker that `down` leaves.
+// The data directory as a place that one process owns: its lock, its endpoint file and the marker that `down` leaves.
 // The agent's directory in it has a lock of its own, because `holdfast agent --state-dir` can name that directory too: two agents on one
 // set of journals would each start what the other one runs.
 import { rm, stat } from 'node:fs/promises'

@@ -1,14 +1,12 @@
 // `holdfast server`: the control plane alone. Agents connect to it from elsewhere; it starts none.
-import { Cleanup } from '../../base/cleanup.ts'
 import { ok } from '../../base/result.ts'
 import type { Core } from '../core.ts'
 import { EXIT } from '../exit.ts'
 import type { Output } from '../output.ts'
 import { dataDirToUse } from '../settings.ts'
 import type { Outcome } from '../verb.ts'
-import { onEnding } from './ending.ts'
 import { makeParts, readConfig, startControlPart } from './parts.ts'
-import { takePlace } from './place.ts'
+import { serveOn } from './serve.ts'
 
 export interface ServerFlags {
   readonly dataDir: string | undefined
@@ -20,23 +18,15 @@ export async function runServer(core: Core, out: Output, flags: ServerFlags): Pr
   const dir = dataDirToUse(core, flags.dataDir)
   const config = await readConfig(core, dir, flags)
   if (!config.ok) return config
-  const place = await takePlace(dir, 'server', core.pid, core.random)
-  if (!place.ok) return place
-  const ending = onEnding(core)
-  const cleanup = new Cleanup()
-  cleanup.add('signals', () => ending.release())
-  cleanup.add('data directory', () => place.value.leave())
-  try {
+  return serveOn(core, out, dir, 'server', async ({ place, ending, cleanup }) => {
     const parts = makeParts(core, config.value.config, 'server', (line) => void core.err.write(line))
     const control = await startControlPart(parts, { dataDir: dir })
     if (!control.ok) return control
     cleanup.add('control plane', () => control.value.close())
-    const published = await place.value.publish(control.value.url, core.pid)
+    const published = await place.publish(control.value.url, core.pid)
     if (!published.ok) return published
     await out.value({ ready: true, url: control.value.url, data: dir }, () => `holdfast ready url=${control.value.url} data=${dir}\n`)
     parts.log.info('stopping', { signal: await ending.asked })
     return ok(EXIT.ok)
-  } finally {
-    await cleanup.run()
-  }
+  })
 }

@@ -4,7 +4,6 @@
 // agent, the endpoint file, the ready line. Whatever fails in between ends what was started before. Order of an end: the reverse, with
 // the workloads first if they are to end too. Workloads belong to no step of it: they are processes of their own and outlive us.
 import { readFile } from 'node:fs/promises'
-import { Cleanup } from '../../base/cleanup.ts'
 import { ok, type Result } from '../../base/result.ts'
 import { createClient } from '../../client/client.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
@@ -16,11 +15,10 @@ import type { Output } from '../output.ts'
 import { report } from '../report.ts'
 import { dataDirToUse } from '../settings.ts'
 import type { Outcome } from '../verb.ts'
-import { type Ending, onEnding } from './ending.ts'
 import { showLive } from './live.ts'
 import { LOG_BYTES_MAX, openLogFile } from './log-file.ts'
 import { makeParts, type Parts, readConfig, startAgentPart, startControlPart } from './parts.ts'
-import { type Place, takePlace } from './place.ts'
+import { type Frame, serveOn } from './serve.ts'
 
 export interface UpFlags {
   readonly manifest: string | undefined
@@ -42,33 +40,22 @@ export async function runUp(core: Core, out: Output, flags: UpFlags): Promise<Ou
   if (!config.ok) return config
   const manifest = flags.manifest === undefined ? ok(undefined) : await loadManifest(core.cwd, flags.manifest, flags.env)
   if (!manifest.ok) return manifest
-  const place = await takePlace(dir, 'up', core.pid, core.random)
-  if (!place.ok) return place
-  const ending = onEnding(core)
-  const cleanup = new Cleanup()
-  cleanup.add('signals', () => ending.release())
-  cleanup.add('data directory', () => place.value.leave())
-  try {
+  return serveOn(core, out, dir, 'up', async (frame) => {
     const also = flags.logStderr || core.env.JOURNAL_STREAM ? (line: string) => void core.err.write(line) : undefined
-    const logFile = openLogFile(place.value.logFile, LOG_BYTES_MAX, also)
+    const logFile = openLogFile(frame.place.logFile, LOG_BYTES_MAX, also)
     if (!logFile.ok) return logFile
-    cleanup.add('log', () => logFile.value.close())
+    frame.cleanup.add('log', () => logFile.value.close())
     const parts = makeParts(core, config.value.config, 'up', logFile.value.write)
-    return await serve({ core, out, flags, parts, place: place.value, manifest: manifest.value, ending, cleanup })
-  } finally {
-    await cleanup.run()
-  }
+    return serve({ ...frame, core, out, flags, parts, manifest: manifest.value })
+  })
 }
 
-interface Serving {
+interface Serving extends Frame {
   readonly core: Core
   readonly out: Output
   readonly flags: UpFlags
   readonly parts: Parts
-  readonly place: Place
   readonly manifest: LoadedManifest | undefined
-  readonly ending: Ending
-  readonly cleanup: Cleanup
 }
 
 type Started = Extract<Awaited<ReturnType<typeof startBoth>>, { readonly ok: true }>['value']
