@@ -36,6 +36,8 @@ export interface Entry {
   eventAtMs: number | null
   /** The control plane has stored its deletion; the files may go. */
   deletionStored: boolean
+  /** Wall clock minus elapsed clock when the moments in the record were last true of both; null before the first turn. */
+  clockOffsetMs: number | null
 }
 
 export const NO_VERDICT: Verdict = { health: 'unknown', reason: null, detail: '', startFailed: false, gated: false }
@@ -60,6 +62,7 @@ export function newEntry(record: InstanceRecord, outbox: readonly Transition[]):
     unwritten: false,
     eventAtMs: null,
     deletionStored: false,
+    clockOffsetMs: null,
   }
 }
 

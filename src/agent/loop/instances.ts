@@ -10,6 +10,7 @@ import type { InstanceId } from '../../contracts/ids.ts'
 import type { Exit } from '../../contracts/phase.ts'
 import { type InstanceRecord, type JournalLine, newRecord } from '../model/record.ts'
 import type { Sight } from '../observe/look.ts'
+import { resumed } from '../reconcile/clock-set.ts'
 import { specChanged } from '../reconcile/moves.ts'
 import { isShutDown } from '../reconcile/plan.ts'
 import { type Entry, holdsReservation, newEntry, observedOf } from './entry.ts'
@@ -56,7 +57,7 @@ export class Instances {
   /** What a former agent left; nothing is done to it before it has been looked at. */
   adopt(lines: readonly Adopted[]): void {
     for (const { last, transitions } of lines) {
-      const entry = newEntry(last.record, transitions.slice(-this.#deps.limits.outboxMax))
+      const entry = newEntry(resumed(last.record, this.#deps.clock.wallMs()), transitions.slice(-this.#deps.limits.outboxMax))
       this.entries.set(last.record.desired.id, entry)
       if (holdsReservation(last.record)) this.#deps.adoptReservation(last.record)
     }

@@ -12,6 +12,7 @@ import type { Done } from '../execute/execute.ts'
 import type { Action, Facts, Note, RecoveryPolicy, Step } from '../model/plan.ts'
 import type { InstanceRecord, JournalLine } from '../model/record.ts'
 import { type Sight, withObject } from '../observe/look.ts'
+import { CLOCK_SET_MS, shifted } from '../reconcile/clock-set.ts'
 import { plan } from '../reconcile/plan.ts'
 import { type Entry, faceOf, factsFor, holdsReservation } from './entry.ts'
 import { narrate } from './narrate.ts'
@@ -124,7 +125,7 @@ export class Stepper {
       if (this.#closing.signal.aborted) return
       if (entry.record.phase.kind === 'deleted' && entry.deletionStored) return this.#finish(entry)
       if (changesRuntime(entry) && !(await this.#leaveRuntime(entry))) return this.#retryLater(entry)
-      draft = this.#mergeWish(entry, draft)
+      draft = this.#followClock(entry, this.#mergeWish(entry, draft))
       if (entry.look) await this.#look(entry)
       const next = plan(draft.record, this.#facts(entry, draft.record))
       entry.outcome = null
@@ -181,6 +182,16 @@ export class Stepper {
     const { wish } = entry
     if (!wish || wish.generation <= draft.record.desired.generation) return draft
     return { ...draft, record: { ...draft.record, desired: wish } }
+  }
+
+  /** The wall clock was set: what is counted goes on being counted. */
+  #followClock(entry: Entry, draft: Draft): Draft {
+    const { clock } = this.#deps
+    const offsetMs = Math.round(clock.wallMs() - clock.elapsedMs())
+    const byMs = offsetMs - (entry.clockOffsetMs ?? offsetMs)
+    if (entry.clockOffsetMs !== null && Math.abs(byMs) < CLOCK_SET_MS) return draft
+    entry.clockOffsetMs = offsetMs
+    return byMs === 0 ? draft : { ...draft, record: shifted(draft.record, byMs) }
   }
 
   #advance({ seqFloor }: Entry, draft: Draft, next: Step): Draft {
