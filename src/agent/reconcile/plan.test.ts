@@ -112,6 +112,27 @@ describe('recovery', () => {
     expect(world.record.phase.lastError?.detail).toContain('exit code 3')
     expect(world.record.incarnation).toBe(4)
   })
+  test('a crash loop tells how often it ended, since when, and how many starts were tried, although each start proved itself', () => {
+    const world = up().pass(20_000).crash()
+    const firstMs = world.nowMs
+    const told: unknown[] = []
+    while (world.kind !== 'quarantined') {
+      if (world.kind === 'running') world.pass(1500).crash()
+      else world.toWake()
+      const note = world.notes.splice(0).find(({ kind }) => kind === 'crash_looping' || kind === 'quarantined')
+      if (note) told.push({ ...note, attempt: world.record.phase.attempt, sinceFirst: world.nowMs - firstMs })
+    }
+    const sinceFirst = told.map((note) => Object(note).sinceFirst)
+    expect(sinceFirst[0]).toBe(1500)
+    expect(told).toMatchObject([
+      { kind: 'crash_looping', failures: 2, windowMs: sinceFirst[0], attempt: 1 },
+      { kind: 'crash_looping', failures: 3, windowMs: sinceFirst[1], attempt: 2 },
+      { kind: 'quarantined', failures: 4, windowMs: sinceFirst[2], attempt: 3 },
+    ])
+    world.toWake()
+    world.crash()
+    expect(world.notes.find(({ kind }) => kind === 'quarantined')).toMatchObject({ failures: 5, windowMs: world.nowMs - firstMs })
+  })
   test('a stable run clears the count', () => {
     const world = up().crash()
     expect(world.record.failures).toBe(1)

@@ -201,7 +201,7 @@ function planQuarantined(record: InstanceRecord, facts: Facts, untilMs: number):
   const { lastError: error, reason } = record.phase
   const trial: InstanceRecord = {
     ...closeAttempt(record, 'cancelled', facts.nowMs),
-    failures: facts.policy.maxRetries,
+    failures: Math.max(record.failures, facts.policy.maxRetries),
     episode: {
       reason: error?.code === 'process_mismatch' ? 'process_mismatch' : 'process_dead',
       startedAtMs: facts.nowMs,

@@ -120,8 +120,12 @@ function again(record: InstanceRecord, facts: Facts, cause: Cause): Step {
   if (failures >= policy.maxRetries || late) return quarantine(closed, facts, error, notes, late ? 'timeout' : 'failure')
   const next = { ...closed, failures: failures + 1 }
   const looping = cause.ended && failures >= 1
-  const phase = { ...common(next, facts, looping ? 'crash_loop' : cause.reason, error), nextAttemptAtMs: nowMs + delayMs }
-  if (looping) notes.push({ kind: 'crash_looping', failures: next.failures, windowMs: nowMs - episode.startedAtMs, detail: error.detail })
+  const phase = {
+    ...common(next, facts, looping ? 'crash_loop' : cause.reason, error),
+    attempt: triesInRow(closed),
+    nextAttemptAtMs: nowMs + delayMs,
+  }
+  if (looping) notes.push({ kind: 'crash_looping', failures: next.failures, windowMs: sinceFirst(closed, nowMs), detail: error.detail })
   return step(
     move(next, looping ? { kind: 'crash_looping', ...phase } : { kind: 'recovering', ...phase }),
     `${cause.reason}; next attempt in ${delayMs} ms`,
@@ -137,11 +141,23 @@ function lastSeenMs({ lastExit, startedAtMs }: InstanceRecord): number | null {
 function quarantine(record: InstanceRecord, facts: Facts, error: LastError, notes: readonly Note[], outcome: 'failure' | 'timeout'): Step {
   const { record: closed, notes: ending } = closeEpisode(record, facts, outcome, error)
   const untilMs = facts.nowMs + facts.policy.cooldownMs
-  const windowMs = facts.nowMs - (record.episode?.startedAtMs ?? facts.nowMs)
-  return step(move(closed, { kind: 'quarantined', ...common(record, facts, 'attempts_exhausted', error), untilMs }), 'no attempts left', {
-    notes: [...notes, ...ending, { kind: 'quarantined', failures: record.failures, windowMs, detail: error.detail }],
+  const counted = { ...closed, failures: record.failures + 1 }
+  const windowMs = sinceFirst(record, facts.nowMs)
+  const phase = { ...common(record, facts, 'attempts_exhausted', error), attempt: triesInRow(record), untilMs }
+  return step(move(counted, { kind: 'quarantined', ...phase }), 'no attempts left', {
+    notes: [...notes, ...ending, { kind: 'quarantined', failures: counted.failures, windowMs, detail: error.detail }],
     wakeAtMs: untilMs,
   })
+}
+
+/** Starts tried since the last stable run. An episode alone does not know: a start that proves itself ends it, and the next end begins another. */
+const triesInRow = ({ episode, failures }: InstanceRecord): number => Math.max(episode?.attempts ?? 0, failures)
+
+/** Since the first failure in a row, which was answered at once by the first of as many attempts. `failures` does not count the present one. */
+function sinceFirst({ attempts, failures }: InstanceRecord, nowMs: number): number {
+  if (failures === 0) return 0
+  const counted = attempts.filter(({ outcome }) => outcome !== 'cancelled')
+  return nowMs - ((counted.at(-failures) ?? counted[0])?.startedAtMs ?? nowMs)
 }
 
 function fail(record: InstanceRecord, facts: Facts, reason: Reason, why: Failure): Step {
