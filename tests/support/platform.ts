@@ -1,5 +1,6 @@
 // A `holdfast up` as a process of its own, for tests that go through the command line as a person does.
 import { type ChildProcess, spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type CliRun, cli } from './cli.ts'
 import { waitFor } from './wait.ts'
@@ -18,6 +19,8 @@ export interface Up {
   /** A command of a person who works with this platform. */
   cli(...args: string[]): Promise<CliRun>
   json(...args: string[]): Promise<unknown>
+  /** How it stands and what it said last, for a failure that explains itself. */
+  said(): string
   /** Sends the signal and waits for the end. */
   end(signal: NodeJS.Signals): Promise<number | null>
 }
@@ -82,9 +85,19 @@ export async function up(
       if (exit !== 0) throw new Error(`holdfast ${given.join(' ')} ended with ${exit}: ${text}${said}`)
       return JSON.parse(text)
     },
+    said: () =>
+      `up ${code === undefined ? 'runs' : `ended with ${code ?? child.signalCode}`}; ${err()}${lastLines(join(data, 'holdfast.log'))}`,
     end: (signal) => {
       child.kill(signal)
       return ended
     },
+  }
+}
+
+function lastLines(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').split('\n').slice(-12).join('\n')
+  } catch (error) {
+    return String(error)
   }
 }

@@ -61,6 +61,9 @@ export function openPool(config: pg.ClientConfig, connectionsMax: number, log: L
   const pool = new pg.Pool({ ...config, max: connectionsMax, idleTimeoutMillis: STORE_LIMITS.idleMs, allowExitOnIdle: false })
   // Without a listener an idle connection that breaks would end the process. The next query finds out by itself.
   pool.on('error', (error) => log.debug('store connection lost', { error_code: codeOf(error) }))
+  // Heard from the first moment on: a server that dies just then sends its farewell in one piece with its welcome, before anybody who
+  // asked for the connection has got it.
+  pool.on('connect', (client) => client.on('error', (error) => log.debug('store connection lost', { error_code: codeOf(error) })))
   const wrapped = new WrappedPool(pool)
   const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool: wrapped }) })
   return {
