@@ -8,9 +8,8 @@ import type { OrgId } from '../../contracts/ids.ts'
 import { canonicalHash } from '../../contracts/manifest-compile.ts'
 import type { ROUTES, RouteName } from '../../contracts/routes.ts'
 import type { OrgScope } from '../model/org.ts'
-import type { Tx } from '../store/db.ts'
-import type { MutationReply } from '../store/mutate.ts'
-import type { Store } from '../store/store.ts'
+import type { StoreWrites } from '../store/access.ts'
+import type { Mutation, MutationReply, Reply as Stored } from '../store/mutate.ts'
 import type { Caller } from './caller.ts'
 
 type RouteOf<Name extends RouteName> = (typeof ROUTES)[Name]
@@ -65,7 +64,7 @@ export type StreamHandlers = { readonly [Name in StreamRoute]: StreamHandler<Nam
 
 export const reply = <T>(body: T): Result<Reply<T>, never> => ok({ body })
 
-interface Change<T> {
+interface Change<T, Tx> {
   readonly orgId: OrgId | null
   /** What the caller named, for the audit row. */
   readonly target: string
@@ -76,11 +75,11 @@ interface Change<T> {
  * Carries out a change: once per Idempotency-Key, audited, its answer stored with it. A replay answers with what was stored, which
  * this very route wrote; its type is therefore the route's.
  */
-export async function change<Name extends RouteName>(
-  store: Store,
+export async function change<Name extends RouteName, Tx = StoreWrites>(
+  store: { mutate(mutation: Mutation, run: (tx: Tx) => Promise<Result<MutationReply, Failure>>): Promise<Result<Stored, Failure>> },
   context: Context<Name>,
   status: number,
-  given: Change<Answer<Name>>,
+  given: Change<Answer<Name>, Tx>,
 ): Promise<Result<Reply<Answer<Name>>, Failure>> {
   const { caller, idempotencyKey: key } = context
   const requestHash = createHash('sha256')

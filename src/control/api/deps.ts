@@ -4,6 +4,7 @@ import type { Logger } from '../../base/log.ts'
 import type { OrgId } from '../../contracts/ids.ts'
 import type { Meter } from '../../contracts/metrics.ts'
 import type { HealthView } from '../../contracts/views.ts'
+import type { StoreAccess } from '../store/access.ts'
 import type { Store } from '../store/store.ts'
 
 export type Check = HealthView['checks'][string]
@@ -49,16 +50,21 @@ export interface ApiLimits {
   readonly linkSendBufferBytesMax: number
 }
 
-export interface ApiDeps {
-  readonly store: Store
+/** What the agents' link and the verbs of people are made from: they run on any store. */
+export interface CoreDeps {
+  readonly store: StoreAccess
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger
-  readonly meter: Meter
   readonly limits: ApiLimits
-  readonly version: string
   /** Where a platform-wide caller's new objects go. */
   readonly defaultOrg: OrgId
+}
+
+export interface ApiDeps extends CoreDeps {
+  readonly store: Store
+  readonly meter: Meter
+  readonly version: string
   /** Prometheus text of this process. */
   readonly renderMetrics: () => Promise<string>
   /** Subsystems beside the store and the agents, by name. Never throws. */

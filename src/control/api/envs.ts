@@ -6,9 +6,8 @@ import { compileManifest } from '../../contracts/manifest-compile.ts'
 import type { EnvStatusView } from '../../contracts/views.ts'
 import type { EnvRecord } from '../model/env.ts'
 import { envStatus } from '../model/env-status.ts'
-import type { Db } from '../store/db.ts'
-import { findEnv, listEnvs, markEnvDeleting, putEnv } from '../store/envs.ts'
-import { listEnvInstances } from '../store/instances.ts'
+import type { StoreReads } from '../store/access.ts'
+import { listEnvs } from '../store/envs.ts'
 import { change, type Handlers, reply } from './context.ts'
 import type { ApiDeps } from './deps.ts'
 
@@ -26,9 +25,9 @@ export function envHandlers(deps: ApiDeps): Pick<Handlers, 'deploy' | 'listEnvs'
         orgId,
         target: `${app}/${env}`,
         run: async (tx) => {
-          const put = await putEnv(tx, { orgId, app, env, manifest, manifestHash: hash, ...ids })
+          const put = await tx.putEnv({ orgId, app, env, manifest, manifestHash: hash, ...ids })
           if (!put.ok) return put
-          const view = await statusOf(tx.db, put.value.env)
+          const view = await statusOf(tx.read, put.value.env)
           return view.ok
             ? ok({ body: view.value, target: put.value.env.id, auditData: { app, env, hash, changed: put.value.changed } })
             : view
@@ -45,23 +44,23 @@ export function envHandlers(deps: ApiDeps): Pick<Handlers, 'deploy' | 'listEnvs'
       if (!page.ok) return page
       const items: EnvStatusView[] = []
       for (const env of page.value.items) {
-        const view = await statusOf(store.db, env)
+        const view = await statusOf(store.read, env)
         if (!view.ok) return view
         items.push(view.value)
       }
       return reply({ items, next_cursor: page.value.nextCursor })
     },
     async deleteEnv(context) {
-      const found = await findEnv(store.db, context.params.id, context.scope)
+      const found = await store.read.findEnv(context.params.id, context.scope)
       if (!found.ok) return found
       const { id, orgId, app, env } = found.value
       return change(store, context, 202, {
         orgId,
         target: id,
         run: async (tx) => {
-          const marked = await markEnvDeleting(tx, id)
+          const marked = await tx.markEnvDeleting(id)
           if (!marked.ok) return marked
-          const view = await statusOf(tx.db, marked.value)
+          const view = await statusOf(tx.read, marked.value)
           return view.ok ? ok({ body: view.value, auditData: { app, env } }) : view
         },
       })
@@ -69,7 +68,7 @@ export function envHandlers(deps: ApiDeps): Pick<Handlers, 'deploy' | 'listEnvs'
   }
 }
 
-async function statusOf(db: Db, env: EnvRecord): Promise<Result<EnvStatusView, Failure>> {
-  const instances = await listEnvInstances(db, env.id)
+async function statusOf(read: StoreReads, env: EnvRecord): Promise<Result<EnvStatusView, Failure>> {
+  const instances = await read.listEnvInstances(env.id)
   return instances.ok ? ok(envStatus(env, instances.value)) : instances
 }

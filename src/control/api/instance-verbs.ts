@@ -5,10 +5,9 @@ import { type Failure, failure } from '../../contracts/errors.ts'
 import type { Runtime } from '../../contracts/spec.ts'
 import type { InstanceRecord } from '../model/instance.ts'
 import { instanceView } from '../model/views.ts'
-import { changeDesired, type DesiredChange } from '../store/instance-changes.ts'
-import { findInstance } from '../store/instances.ts'
+import type { DesiredChange } from '../store/instance-changes.ts'
 import { type Context, change, type Handler, type Handlers } from './context.ts'
-import type { ApiDeps } from './deps.ts'
+import type { CoreDeps } from './deps.ts'
 
 type VerbRoute =
   | 'startInstance'
@@ -59,7 +58,7 @@ export const VERBS: Readonly<Record<VerbRoute, Decide>> = {
   deleteInstance: (now) => (now.want === 'deleted' ? nothing : ok({ verb: 'delete', want: 'deleted' })),
 }
 
-export function verbHandlers(deps: ApiDeps): Pick<Handlers, VerbRoute> {
+export function verbHandlers(deps: CoreDeps): Pick<Handlers, VerbRoute> {
   const handler =
     <Name extends VerbRoute>(name: Name): Handler<VerbRoute> =>
     (context) =>
@@ -76,15 +75,15 @@ export function verbHandlers(deps: ApiDeps): Pick<Handlers, VerbRoute> {
   }
 }
 
-async function carryOut({ store }: ApiDeps, context: Context<VerbRoute>, decide: Decide) {
-  const found = await findInstance(store.db, context.params.id, context.scope)
+async function carryOut({ store }: CoreDeps, context: Context<VerbRoute>, decide: Decide) {
+  const found = await store.read.findInstance(context.params.id, context.scope)
   if (!found.ok) return found
   const { id, orgId } = found.value
   return change<VerbRoute>(store, context, 202, {
     orgId,
     target: id,
     run: async (tx) => {
-      const done = await changeDesired(tx, id, decide)
+      const done = await tx.changeDesired(id, decide)
       return done.ok
         ? ok({ body: instanceView(done.value), auditData: { generation: done.value.generation, want: done.value.want } })
         : done

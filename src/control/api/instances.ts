@@ -13,17 +13,13 @@ import type { InstanceView } from '../../contracts/views.ts'
 import type { NodeRecord } from '../model/node.ts'
 import { historyView, instanceView } from '../model/views.ts'
 import { explain } from '../model/why.ts'
-import { getHeal, getHeals } from '../store/heals.ts'
-import { putMetadata } from '../store/instance-changes.ts'
-import { createInstance, findInstance, listInstances, listTransitions } from '../store/instances.ts'
-import { allNodes } from '../store/nodes.ts'
 import { type Context, change, type Handler, type Handlers, reply } from './context.ts'
-import type { ApiDeps } from './deps.ts'
+import type { CoreDeps } from './deps.ts'
 import type { NodeCache } from './node-cache.ts'
 
 type Routes = 'createInstance' | 'listInstances' | 'getInstance' | 'putMetadata' | 'whyInstance' | 'historyInstance'
 
-type Deps = ApiDeps & { readonly nodes: NodeCache }
+type Deps = CoreDeps & { readonly nodes: NodeCache }
 
 export function instanceHandlers(deps: Deps): Pick<Handlers, Routes> {
   const { store, clock } = deps
@@ -31,23 +27,23 @@ export function instanceHandlers(deps: Deps): Pick<Handlers, Routes> {
     createInstance: (context) => create(deps, context),
     listInstances: list(deps),
     async getInstance({ params, scope }) {
-      const found = await findInstance(store.db, params.id, scope)
+      const found = await store.read.findInstance(params.id, scope)
       if (!found.ok) return found
-      const heal = found.value.phase.kind === 'failed' ? await getHeal(store.db, found.value.id) : ok(null)
+      const heal = found.value.phase.kind === 'failed' ? await store.read.getHeal(found.value.id) : ok(null)
       return heal.ok ? ok({ body: instanceView(found.value, heal.value), headers: etag(found.value) }) : heal
     },
     async putMetadata(context) {
       const { params, body, query, scope, ifVersion } = context
       if (body.labels === undefined && body.metadata === undefined)
         return err(failure('invalid_input', 'body: give labels, metadata or both', { field: 'body' }))
-      const found = await findInstance(store.db, params.id, scope)
+      const found = await store.read.findInstance(params.id, scope)
       if (!found.ok) return found
       const { id, orgId } = found.value
       return change(store, context, 200, {
         orgId,
         target: id,
         run: async (tx) => {
-          const done = await putMetadata(tx, id, {
+          const done = await tx.putMetadata(id, {
             mode: query.mode,
             ifVersion,
             ...(body.labels && { labels: body.labels }),
@@ -60,19 +56,19 @@ export function instanceHandlers(deps: Deps): Pick<Handlers, Routes> {
       })
     },
     async whyInstance({ params, scope }) {
-      const found = await findInstance(store.db, params.id, scope)
+      const found = await store.read.findInstance(params.id, scope)
       if (!found.ok) return found
       const instance = found.value
-      const [nodes, heal] = await Promise.all([allNodes(store.db), getHeal(store.db, instance.id)])
+      const [nodes, heal] = await Promise.all([store.read.allNodes(), store.read.getHeal(instance.id)])
       if (!nodes.ok) return nodes
       if (!heal.ok) return heal
       const node = nodes.value.find((one) => one.id === instance.nodeId) ?? null
       return reply(explain({ instance, node, heal: heal.value, nodesKnown: nodes.value.length, nowMs: clock.wallMs() }))
     },
     async historyInstance({ params, scope }) {
-      const found = await findInstance(store.db, params.id, scope)
+      const found = await store.read.findInstance(params.id, scope)
       if (!found.ok) return found
-      const transitions = await listTransitions(store.db, found.value.id)
+      const transitions = await store.read.listTransitions(found.value.id)
       return transitions.ok ? reply(historyView(found.value.observed?.attempts ?? [], transitions.value)) : transitions
     },
   }
@@ -99,7 +95,7 @@ async function create(deps: Deps, context: Context<'createInstance'>) {
       target: name,
       run: async (tx) => {
         const { labels, metadata, name: _name, ...input } = body
-        const made = await createInstance(tx, {
+        const made = await tx.createInstance({
           id,
           orgId,
           name,
@@ -159,14 +155,14 @@ async function refuseImpossible(cache: NodeCache, spec: InstanceSpec): Promise<R
 const isState = (text: string): text is PhaseKind => PHASE_KINDS.some((kind) => kind === text)
 
 const list =
-  ({ store }: ApiDeps): Handler<'listInstances'> =>
+  ({ store }: CoreDeps): Handler<'listInstances'> =>
   async ({ query, scope }) => {
     const selector = parseSelector(query.selector ?? '')
     if (!selector.ok) return selector
     const { state } = query
     if (state !== undefined && !isState(state))
       return err(failure('invalid_input', `state: must be one of ${PHASE_KINDS.join(', ')}`, { field: 'state', known: [...PHASE_KINDS] }))
-    const page = await listInstances(store.db, {
+    const page = await store.read.listInstances({
       scope,
       selector: selector.value,
       limit: query.limit,
@@ -177,7 +173,7 @@ const list =
     })
     if (!page.ok) return page
     const failed = page.value.items.filter((one) => one.phase.kind === 'failed').map((one) => one.id)
-    const heals = await getHeals(store.db, failed)
+    const heals = await store.read.getHeals(failed)
     if (!heals.ok) return heals
     const items: InstanceView[] = page.value.items.map((one) => instanceView(one, heals.value.get(one.id) ?? null))
     return reply({ items, next_cursor: page.value.nextCursor })

@@ -2,8 +2,7 @@
 // concerns it. What a store that is away held up stays noted.
 import { InstanceId, type NodeId } from '../../contracts/ids.ts'
 import type { ChangeKey } from '../model/event.ts'
-import { desiredByIds } from '../store/placement.ts'
-import type { ApiDeps } from './deps.ts'
+import type { CoreDeps } from './deps.ts'
 import type { Session } from './link-session.ts'
 import { Outage } from './outage.ts'
 
@@ -11,7 +10,7 @@ import { Outage } from './outage.ts'
 const PUSH_MAX = 1000
 
 /** Folds changes into one look at the store, and tells each connected node what concerns it. */
-export function createPusher(deps: ApiDeps, sessions: ReadonlyMap<NodeId, Session>) {
+export function createPusher(deps: CoreDeps, sessions: ReadonlyMap<NodeId, Session>) {
   const dirty = new Set<InstanceId>()
   let all = false
   let cancel: (() => void) | null = null
@@ -45,7 +44,7 @@ export function createPusher(deps: ApiDeps, sessions: ReadonlyMap<NodeId, Sessio
     const ids = [...dirty].slice(0, PUSH_MAX)
     for (const id of ids) dirty.delete(id)
     if (ids.length === 0 || sessions.size === 0) return true
-    const found = await desiredByIds(deps.store.db, ids)
+    const found = await deps.store.read.desiredByIds(ids)
     if (!found.ok) {
       outage.failed(found.error)
       for (const id of ids) dirty.add(id)

@@ -9,10 +9,8 @@ import type { Desired, FromAgent, FromControl } from '../../contracts/agent-prot
 import { type Failure, failure } from '../../contracts/errors.ts'
 import { type NodeId, newId } from '../../contracts/ids.ts'
 import type { Actor } from '../model/actor.ts'
-import { closeSession, type Heartbeat, openSession } from '../store/nodes.ts'
-import { recordObserved } from '../store/observed.ts'
-import { desiredOfNode } from '../store/placement.ts'
-import type { ApiDeps } from './deps.ts'
+import type { Heartbeat } from '../store/nodes.ts'
+import type { CoreDeps } from './deps.ts'
 import { createInbox, type Inbox } from './link-inbox.ts'
 import { createObservedWriter, type ObservedWriter } from './link-observed.ts'
 import { RequestTable } from './link-requests.ts'
@@ -45,7 +43,7 @@ const CLOSE_GRACE_MS = 1000
 type Hello = Extract<FromAgent, { type: 'hello' }>
 
 /** Resolves when the connection has ended and the store knows. */
-export async function runSession(deps: ApiDeps, hub: SessionHub, socket: WebSocket, closing: AbortSignal): Promise<void> {
+export async function runSession(deps: CoreDeps, hub: SessionHub, socket: WebSocket, closing: AbortSignal): Promise<void> {
   const ended = new AbortController()
   let heardMs = deps.clock.elapsedMs()
   const heard = () => {
@@ -75,7 +73,7 @@ export async function runSession(deps: ApiDeps, hub: SessionHub, socket: WebSock
 }
 
 async function runOpen(
-  deps: ApiDeps,
+  deps: CoreDeps,
   hub: SessionHub,
   socket: WebSocket,
   incoming: Inbox,
@@ -85,7 +83,7 @@ async function runOpen(
 ): Promise<void> {
   const { store, log } = deps
   const { nodeId, bootId, facts, usage } = hello
-  const opened = await store.write(LINK_ACTOR, (tx) => openSession(tx, { nodeId, bootId, facts, usage, replica: store.replica }))
+  const opened = await store.write(LINK_ACTOR, (tx) => tx.openSession({ nodeId, bootId, facts, usage, replica: store.replica }))
   if (!opened.ok) {
     log.warn('agent refused', { node_id: nodeId, error_code: opened.error.code, error: opened.error.detail })
     return refuse(socket, opened.error)
@@ -108,7 +106,7 @@ async function runOpen(
     hub.onClose(session)
     session.requests.fail(failure('node_unreachable', `The connection to ${nodeId} ended.`, { node_id: nodeId }))
     await writer.idle()
-    const closed = await store.write(LINK_ACTOR, (tx) => closeSession(tx, nodeId, epoch))
+    const closed = await store.write(LINK_ACTOR, (tx) => tx.closeSession(nodeId, epoch))
     log.info('agent disconnected', { node_id: nodeId, epoch, ...(!closed.ok && { error_code: closed.error.code }) })
   }
 }
@@ -118,12 +116,12 @@ class OpenSession implements Session {
   readonly epoch: number
   readonly requests: RequestTable
   readonly heardMs: () => number
-  readonly #deps: ApiDeps
+  readonly #deps: CoreDeps
   readonly #socket: WebSocket
   #welcomed = false
   #missed = false
 
-  constructor(deps: ApiDeps, socket: WebSocket, nodeId: NodeId, epoch: number, heardMs: () => number) {
+  constructor(deps: CoreDeps, socket: WebSocket, nodeId: NodeId, epoch: number, heardMs: () => number) {
     this.#deps = deps
     this.#socket = socket
     this.nodeId = nodeId
@@ -166,7 +164,7 @@ class OpenSession implements Session {
   }
 
   async #sendSet(type: 'welcome' | 'desired'): Promise<boolean> {
-    const set = await desiredOfNode(this.#deps.store.db, this.nodeId)
+    const set = await this.#deps.store.read.desiredOfNode(this.nodeId)
     if (!set.ok) {
       this.#deps.log.warn('desired state not read', { node_id: this.nodeId, error_code: set.error.code })
       return false
@@ -177,11 +175,11 @@ class OpenSession implements Session {
   }
 }
 
-function writerOf(deps: ApiDeps, socket: WebSocket, session: OpenSession, signal: AbortSignal): ObservedWriter {
+function writerOf(deps: CoreDeps, socket: WebSocket, session: OpenSession, signal: AbortSignal): ObservedWriter {
   const { store, clock, limits, log } = deps
   const { nodeId, epoch } = session
   return createObservedWriter({
-    write: (items) => store.write(LINK_ACTOR, (tx) => recordObserved(tx, nodeId, epoch, items)),
+    write: (items) => store.write(LINK_ACTOR, (tx) => tx.recordObserved(nodeId, epoch, items)),
     ack: (items) => void session.send({ type: 'ack', items: [...items] }),
     // Another agent, or nobody (it was given up as silent): hello finds out which.
     onFenced: (why) => {
@@ -224,7 +222,7 @@ async function dispatch(parsed: Result<FromAgent, Failure>, { session, writer, h
   }
 }
 
-async function firstHello(deps: ApiDeps, incoming: Inbox, ended: AbortSignal): Promise<Result<Hello, Failure>> {
+async function firstHello(deps: CoreDeps, incoming: Inbox, ended: AbortSignal): Promise<Result<Hello, Failure>> {
   const late = new AbortController()
   const cancel = deps.clock.after(deps.limits.linkHelloMs, () => late.abort())
   try {
@@ -251,7 +249,7 @@ const toWire = (fields: NonNullable<Failure['fields']>) =>
   Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, typeof value === 'object' ? [...value] : value]))
 
 /** Pings, and ends a connection from which nothing has come for too long: a half-open one tells nobody by itself. */
-function watchSilence(deps: ApiDeps, socket: WebSocket, heardMs: () => number): () => void {
+function watchSilence(deps: CoreDeps, socket: WebSocket, heardMs: () => number): () => void {
   const { clock, limits } = deps
   let cancel = () => {}
   const look = () => {

@@ -8,9 +8,9 @@ import { err, type Result } from '../../base/result.ts'
 import { type AgentRequest, LINK_MESSAGE_BYTES_MAX, LINK_PATH } from '../../contracts/agent-protocol.ts'
 import { ERRORS, type Failure, failure } from '../../contracts/errors.ts'
 import { type NodeId, newId } from '../../contracts/ids.ts'
-import { type Heartbeat, recordHeartbeats } from '../store/nodes.ts'
+import type { Heartbeat } from '../store/nodes.ts'
 import type { Callers } from './caller.ts'
-import type { ApiDeps } from './deps.ts'
+import type { CoreDeps } from './deps.ts'
 import { createPusher } from './link-push.ts'
 import type { Exchange } from './link-requests.ts'
 import { runSession, type Session, type SessionHub } from './link-session.ts'
@@ -19,7 +19,7 @@ import { PROBLEM_TYPE, problemOf } from './problem.ts'
 import { withinStoreTime } from './store-time.ts'
 
 export class Link {
-  readonly #deps: ApiDeps
+  readonly #deps: CoreDeps
   readonly #callers: Callers
   readonly #wss = new WebSocketServer({
     noServer: true,
@@ -33,7 +33,7 @@ export class Link {
   readonly #beats = new Map<NodeId, Heartbeat>()
   readonly #stops: readonly (() => void)[]
 
-  constructor(deps: ApiDeps, callers: Callers) {
+  constructor(deps: CoreDeps, callers: Callers) {
     this.#deps = deps
     this.#callers = callers
     const pusher = createPusher(deps, this.#sessions)
@@ -130,7 +130,7 @@ export class Link {
 
 const textOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error))
 
-function refuseUpgrade(deps: ApiDeps, socket: Duplex, given: Failure): void {
+function refuseUpgrade(deps: CoreDeps, socket: Duplex, given: Failure): void {
   const { http } = ERRORS[given.code]
   const body = JSON.stringify(problemOf(given, newId.request(deps.random)))
   socket.end(
@@ -139,7 +139,7 @@ function refuseUpgrade(deps: ApiDeps, socket: Duplex, given: Failure): void {
 }
 
 /** Runs again and again, never twice at once, until stopped. */
-function every(deps: ApiDeps, intervalMs: number, run: () => Promise<void>): () => void {
+function every(deps: CoreDeps, intervalMs: number, run: () => Promise<void>): () => void {
   let stopped = false
   let cancel = () => {}
   const again = () => {
@@ -162,14 +162,14 @@ function every(deps: ApiDeps, intervalMs: number, run: () => Promise<void>): () 
 
 /** One statement for all agents. A beat that could not be written is written with the next one, unless a newer one replaced it. */
 async function writeBeats(
-  deps: ApiDeps,
+  deps: CoreDeps,
   outage: Outage,
   beats: Map<NodeId, Heartbeat>,
   sessions: ReadonlyMap<NodeId, Session>,
 ): Promise<void> {
   if (beats.size === 0) return
   const batch = [...beats.values()]
-  const written = await recordHeartbeats(deps.store.db, deps.clock.wallMs(), batch)
+  const written = await deps.store.recordHeartbeats(deps.clock.wallMs(), batch)
   if (!written.ok) return outage.failed(written.error)
   outage.over()
   const current = new Set(written.value)

@@ -1,6 +1,6 @@
 import { ok } from '../../base/result.ts'
 import { nodeView } from '../model/views.ts'
-import { findNode, listNodes, setCordon } from '../store/nodes.ts'
+import { listNodes } from '../store/nodes.ts'
 import { type Context, change, type Handlers, refuseOrgBound, reply } from './context.ts'
 import type { ApiDeps } from './deps.ts'
 
@@ -15,7 +15,7 @@ export function nodeHandlers(deps: ApiDeps): Pick<Handlers, Routes> {
       return page.ok ? reply({ items: page.value.items.map(nodeView), next_cursor: page.value.nextCursor }) : page
     },
     async getNode({ params }) {
-      const found = await findNode(store.db, params.id)
+      const found = await store.read.findNode(params.id)
       return found.ok ? reply(nodeView(found.value)) : found
     },
     cordonNode: (context) => cordon(deps, context, true),
@@ -26,14 +26,14 @@ export function nodeHandlers(deps: ApiDeps): Pick<Handlers, Routes> {
 async function cordon({ store }: ApiDeps, context: Context<'cordonNode' | 'uncordonNode'>, cordoned: boolean) {
   const allowed = refuseOrgBound(context.caller, 'Cordoning nodes')
   if (!allowed.ok) return allowed
-  const found = await findNode(store.db, context.params.id)
+  const found = await store.read.findNode(context.params.id)
   if (!found.ok) return found
   const { id } = found.value
   return change<'cordonNode' | 'uncordonNode'>(store, context, 202, {
     orgId: null,
     target: id,
     run: async (tx) => {
-      const done = await setCordon(tx, id, cordoned)
+      const done = await tx.setCordon(id, cordoned)
       return done.ok ? ok({ body: nodeView(done.value) }) : done
     },
   })

@@ -2,6 +2,7 @@
 import { ok } from '../../base/result.ts'
 import { newId } from '../../contracts/ids.ts'
 import { orgView, tokenView } from '../model/views.ts'
+import type { Tx } from '../store/db.ts'
 import { createOrg, createToken, findOrg, listOrgs, listTokens, revokeToken } from '../store/orgs.ts'
 import { type Callers, hashSecret } from './caller.ts'
 import { change, type Handlers, refuseOrgBound, reply } from './context.ts'
@@ -59,7 +60,7 @@ export function orgHandlers(deps: ApiDeps, callers: Callers): Pick<Handlers, Rou
     async deleteToken(context) {
       const { params, scope } = context
       let revokedId = ''
-      const done = await change<'deleteToken'>(store, context, 204, {
+      const done = await change<'deleteToken', Tx>(store, context, 204, {
         orgId: scope,
         target: params.id,
         run: async (tx) => {

@@ -4,7 +4,7 @@ import type { Clock, Random } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Meter } from '../../contracts/metrics.ts'
 import type { HealPolicy } from '../reconcile/heal.ts'
-import type { Store } from '../store/store.ts'
+import type { StoreAccess } from '../store/access.ts'
 
 export interface LoopsConfig {
   readonly heal: HealPolicy
@@ -47,7 +47,7 @@ export const LOOPS_DEFAULTS: LoopsConfig = {
 }
 
 export interface LoopsDeps {
-  readonly store: Store
+  readonly store: StoreAccess
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger

@@ -8,10 +8,7 @@ import type { InstanceRecord } from '../model/instance.ts'
 import { decideHeal, type HealDecision, type HealFacts } from '../reconcile/heal.ts'
 import { askOf, loadsOf, type NodeLoad } from '../scheduler/ask.ts'
 import { place } from '../scheduler/place.ts'
-import type { Tx } from '../store/db.ts'
-import { claimHeals, finishHeal, listHealable, nextHealDueMs, postponeHeal, scheduleHeal } from '../store/heals.ts'
-import { changeDesired } from '../store/instance-changes.ts'
-import { allNodes } from '../store/nodes.ts'
+import type { StoreWrites } from '../store/access.ts'
 import type { LoopsDeps } from './deps.ts'
 import type { Loop, Pass, Turn } from './runner.ts'
 
@@ -52,10 +49,10 @@ async function pass(deps: Deps, memory: Memory, turn: Turn): Promise<Result<Pass
     return ok({ againMs: nextDueMs === null ? null : nextDueMs - nowMs })
   memory.nextDueMs = undefined
   const given = { nowMs, leaseMs: LEASE_MS, lease: deps.random.text(20), limit: CLAIM_BATCH }
-  const claimed = await claimHeals(deps.store.db, given)
+  const claimed = await deps.store.claimHeals(given)
   if (!claimed.ok) return claimed
   if (claimed.value.length > 0) {
-    const nodes = await allNodes(deps.store.db)
+    const nodes = await deps.store.read.allNodes()
     if (!nodes.ok) return nodes
     const loads = loadsOf(nodes.value, [], given.nowMs)
     for (const work of claimed.value) {
@@ -66,7 +63,7 @@ async function pass(deps: Deps, memory: Memory, turn: Turn): Promise<Result<Pass
     }
   }
   if (found.value === SCAN_BATCH || claimed.value.length === CLAIM_BATCH) return ok({ againMs: 0 })
-  const next = await nextHealDueMs(deps.store.db)
+  const next = await deps.store.read.nextHealDueMs()
   if (!next.ok) return next
   memory.nextDueMs = next.value
   return ok({ againMs: next.value === null ? null : Math.max(0, next.value - deps.clock.wallMs()) })
@@ -74,7 +71,7 @@ async function pass(deps: Deps, memory: Memory, turn: Turn): Promise<Result<Pass
 
 /** Gives failed and lost instances a row of work, due after the safety delay; returns how many. A full batch: there may be more. */
 async function schedule({ store, config }: Deps, { write }: Turn): Promise<Result<number, Failure>> {
-  const found = await listHealable(store.db, SCAN_BATCH)
+  const found = await store.read.listHealable(SCAN_BATCH)
   if (!found.ok) return found
   if (found.value.length === 0) return ok(0)
   return write('system:healer', async (tx) => {
@@ -86,7 +83,7 @@ async function schedule({ store, config }: Deps, { write }: Turn): Promise<Resul
         dueAtMs: tx.nowMs + config.heal.safetyDelayMs,
         reason: phase.lastError?.code ?? phase.kind,
       }
-      const scheduled = await scheduleHeal(tx, heal)
+      const scheduled = await tx.scheduleHeal(heal)
       if (!scheduled.ok) return scheduled
     }
     return ok(found.value.length)
@@ -100,12 +97,12 @@ async function healOne(deps: Deps, { write }: Turn, work: ClaimedHeal, loads: re
   let told: { readonly decision: HealDecision; readonly instance: InstanceRecord } | undefined
   const written = await write('system:healer', async (tx) => {
     let decision: HealDecision | undefined
-    const changed = await changeDesired(tx, work.instanceId, (instance) => {
+    const changed = await tx.changeDesired(work.instanceId, (instance) => {
       decision = decideHeal(factsOf(instance, work, loads, config.fencedAfterMs, tx.nowMs), config.heal, tx.nowMs, fraction)
       return ok(decision.kind === 'heal' ? { verb: 'heal', heal: true, ...(decision.how === 'replace' && { unplace: true }) } : null)
     })
     if (!changed.ok && changed.error.code !== 'not_found') return changed
-    if (!changed.ok || !decision) return held(await finishHeal(tx, work))
+    if (!changed.ok || !decision) return held(await tx.finishHeal(work))
     told = { decision, instance: changed.value }
     return record(tx, work, decision, changed.value)
   })
@@ -138,7 +135,12 @@ function factsOf(
 }
 
 /** The row of work, the event and the audit that belong to a decision. */
-async function record(tx: Tx, work: ClaimedHeal, decision: HealDecision, instance: InstanceRecord): Promise<Result<void, Failure>> {
+async function record(
+  tx: StoreWrites,
+  work: ClaimedHeal,
+  decision: HealDecision,
+  instance: InstanceRecord,
+): Promise<Result<void, Failure>> {
   const about = { orgId: instance.orgId, instanceId: instance.id, nodeId: instance.nodeId }
   const audit = (result: string, attempt: number) =>
     tx.audit({
@@ -154,7 +156,7 @@ async function record(tx: Tx, work: ClaimedHeal, decision: HealDecision, instanc
     case 'heal':
       audit('attempted', decision.attempt)
       return held(
-        await postponeHeal(tx, work, {
+        await tx.postponeHeal(work, {
           dueAtMs: decision.nextDueAtMs,
           attempts: decision.attempt,
           // Being placed anew raises the generation once more, which is no wish of somebody else.
@@ -165,7 +167,7 @@ async function record(tx: Tx, work: ClaimedHeal, decision: HealDecision, instanc
       )
     case 'wait':
       return held(
-        await postponeHeal(tx, work, { dueAtMs: decision.untilMs, attempts, generation, givenUp: false, lastError: work.lastError }),
+        await tx.postponeHeal(work, { dueAtMs: decision.untilMs, attempts, generation, givenUp: false, lastError: work.lastError }),
       )
     case 'give_up':
       if (decision.announce) {
@@ -173,12 +175,12 @@ async function record(tx: Tx, work: ClaimedHeal, decision: HealDecision, instanc
         tx.emit({ type: 'heal.given_up', ...about, data: { attempts, cause: decision.because } })
       }
       return held(
-        await postponeHeal(tx, work, { dueAtMs: decision.untilMs, attempts, generation, givenUp: true, lastError: decision.because }),
+        await tx.postponeHeal(work, { dueAtMs: decision.untilMs, attempts, generation, givenUp: true, lastError: decision.because }),
       )
     case 'drop':
       if (attempts > 0) audit(decision.outcome, attempts)
       if (decision.outcome === 'succeeded') tx.emit({ type: 'heal.succeeded', ...about, data: { attempts } })
-      return held(await finishHeal(tx, work))
+      return held(await tx.finishHeal(work))
   }
 }
 

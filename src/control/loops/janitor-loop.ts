@@ -2,9 +2,7 @@
 // transactions, so that it never holds up anybody.
 import { ok, type Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
-import type { Tx } from '../store/db.ts'
-import { trimLogs } from '../store/events.ts'
-import { purgeInstances } from '../store/instances.ts'
+import type { StoreWrites } from '../store/access.ts'
 import type { LoopsDeps } from './deps.ts'
 import type { Loop, Pass, Turn } from './runner.ts'
 
@@ -20,13 +18,13 @@ export function janitorLoop(deps: Deps): Loop {
 }
 
 async function pass({ log, config }: Deps, { signal, write }: Turn): Promise<Result<Pass, Failure>> {
-  const chores: readonly { readonly kind: string; readonly run: (tx: Tx) => Promise<Result<number, Failure>> }[] = [
+  const chores: readonly { readonly kind: string; readonly run: (tx: StoreWrites) => Promise<Result<number, Failure>> }[] = [
     {
       kind: 'log',
       run: (tx) =>
-        trimLogs(tx, { eventsBeforeMs: tx.nowMs - config.eventsKeptMs, keysBeforeMs: tx.nowMs - config.keysKeptMs, limit: BATCH }),
+        tx.trimLogs({ eventsBeforeMs: tx.nowMs - config.eventsKeptMs, keysBeforeMs: tx.nowMs - config.keysKeptMs, limit: BATCH }),
     },
-    { kind: 'instance', run: (tx) => purgeInstances(tx, tx.nowMs - config.deletedKeptMs, BATCH) },
+    { kind: 'instance', run: (tx) => tx.purgeInstances(tx.nowMs - config.deletedKeptMs, BATCH) },
   ]
   let unfinished = false
   for (const { kind, run } of chores) {

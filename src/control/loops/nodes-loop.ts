@@ -5,8 +5,6 @@ import type { Failure } from '../../contracts/errors.ts'
 import type { NodeId } from '../../contracts/ids.ts'
 import type { NodeRecord } from '../model/node.ts'
 import { expireNodes, UNWATCHED, type Watch } from '../reconcile/node-expiry.ts'
-import { allNodes, closeSession, expireSessions } from '../store/nodes.ts'
-import { markLost } from '../store/placement.ts'
 import type { LoopsDeps } from './deps.ts'
 import type { Loop, Pass, Turn } from './runner.ts'
 
@@ -36,10 +34,10 @@ export function nodesLoop(deps: Deps): Loop {
 
 async function pass(deps: Deps, memory: Memory, turn: Turn): Promise<Result<Pass, Failure>> {
   const { store, clock, config } = deps
-  const before = await allNodes(store.db)
+  const before = await store.read.allNodes()
   if (!before.ok) return before
   if (before.value.some((node) => node.connected)) {
-    const closed = await turn.write('system:nodes', expireSessions)
+    const closed = await turn.write('system:nodes', (tx) => tx.expireSessions())
     if (!closed.ok) return closed
   }
   const { watch, expired, nextLookMs } = expireNodes(memory.watch, before.value, clock.elapsedMs(), config.nodeSilentMs)
@@ -61,10 +59,10 @@ async function expire({ log, config }: Deps, { write }: Turn, memory: Memory, no
   const lost = await write('system:nodes', async (tx) => {
     // A session that comes back to life must begin anew and say everything again, or its instances would stay lost.
     if (first) {
-      const closed = await closeSession(tx, node.id, node.sessionEpoch)
+      const closed = await tx.closeSession(node.id, node.sessionEpoch)
       if (!closed.ok) return closed
     }
-    return markLost(tx, node.id)
+    return tx.markLost(node.id)
   })
   if (!lost.ok) return lost.error.code === 'not_found' ? ok(undefined) : lost
   memory.handled.set(node.id, node.lastSeenAtMs)

@@ -6,10 +6,7 @@ import { EnvId, InstanceId, newId } from '../../contracts/ids.ts'
 import { type CompiledManifest, type CompiledProcess, compileManifest } from '../../contracts/manifest-compile.ts'
 import type { EnvRecord } from '../model/env.ts'
 import { nextSteps, type Rollout, type RolloutStep } from '../rollout/next-steps.ts'
-import type { Tx } from '../store/db.ts'
-import { allEnvs, findEnv, removeEnv } from '../store/envs.ts'
-import { changeDesired, putMetadata } from '../store/instance-changes.ts'
-import { createInstance, getInstance, listEnvInstances } from '../store/instances.ts'
+import type { StoreWrites } from '../store/access.ts'
 import type { LoopsDeps } from './deps.ts'
 import type { Loop, Pass, Turn } from './runner.ts'
 import type { Changes } from './wake.ts'
@@ -39,7 +36,7 @@ export function rolloutLoop(deps: Deps): Loop {
 
 async function pass(deps: Deps, memory: Memory, turn: Turn): Promise<Result<Pass, Failure>> {
   const { changes, signal } = turn
-  const envs = changes === null ? await allEnvs(deps.store.db) : await touched(deps, changes)
+  const envs = changes === null ? await deps.store.read.allEnvs() : await touched(deps, changes)
   if (!envs.ok) return envs
   if (changes === null) for (const id of memory.keys()) if (!envs.value.some((env) => env.id === id)) memory.delete(id)
   for (const env of envs.value) {
@@ -56,13 +53,13 @@ async function touched({ store }: Deps, changes: NonNullable<Changes>): Promise<
   for (const { kind, id } of changes) {
     if (kind === 'env') ids.add(EnvId.parse(id))
     if (kind !== 'instance') continue
-    const instance = await getInstance(store.db, InstanceId.parse(id))
+    const instance = await store.read.getInstance(InstanceId.parse(id))
     if (!instance.ok) return instance
     if (instance.value?.membership) ids.add(instance.value.membership.envId)
   }
   const envs: EnvRecord[] = []
   for (const id of ids) {
-    const env = await findEnv(store.db, id, null)
+    const env = await store.read.findEnv(id, null)
     if (env.ok) envs.push(env.value)
     else if (env.error.code !== 'not_found') return env
   }
@@ -74,7 +71,7 @@ async function converge(deps: Deps, turn: Turn, memory: Memory, env: EnvRecord):
   // Deleting needs no manifest.
   const compiled = known.compiled ?? (env.deleting ? NOTHING : null)
   if (compiled === null) return ok(undefined)
-  const instances = await listEnvInstances(deps.store.db, env.id)
+  const instances = await deps.store.read.listEnvInstances(env.id)
   if (!instances.ok) return instances
   const rollout = nextSteps(env, compiled, instances.value)
   tellHalt(deps, env, known, rollout)
@@ -129,7 +126,7 @@ function execute(deps: Deps, { write }: Turn, env: EnvRecord, step: RolloutStep)
   // Made outside: the transaction may run twice.
   const freshId = newId.instance(deps.clock, deps.random)
   return write('system:rollout', async (tx) => {
-    const now = await findEnv(tx.db, env.id, null)
+    const now = await tx.read.findEnv(env.id, null)
     if (!now.ok) return now.error.code === 'not_found' ? ok(undefined) : now
     // A newer manifest, or a deletion: this step was decided for something that is over.
     if (now.value.manifestHash !== env.manifestHash || now.value.deleting !== env.deleting) return ok(undefined)
@@ -141,12 +138,12 @@ function execute(deps: Deps, { write }: Turn, env: EnvRecord, step: RolloutStep)
       case 'delete':
         return remove(tx, env, step.id, step.because)
       case 'remove_env':
-        return removeEnv(tx, env.id)
+        return tx.removeEnv(env.id)
     }
   })
 }
 
-const audit = (tx: Tx, env: EnvRecord, action: string, target: string, because: string) =>
+const audit = (tx: StoreWrites, env: EnvRecord, action: string, target: string, because: string) =>
   tx.audit({
     action: `rollout.${action}`,
     orgId: env.orgId,
@@ -157,13 +154,13 @@ const audit = (tx: Tx, env: EnvRecord, action: string, target: string, because: 
   })
 
 async function create(
-  tx: Tx,
+  tx: StoreWrites,
   env: EnvRecord,
   step: Extract<RolloutStep, { kind: 'create' }>,
   id: InstanceId,
 ): Promise<Result<unknown, Failure>> {
   const { process, slot, name } = step
-  const created = await createInstance(tx, {
+  const created = await tx.createInstance({
     id,
     orgId: env.orgId,
     name,
@@ -179,14 +176,14 @@ async function create(
 }
 
 async function update(
-  tx: Tx,
+  tx: StoreWrites,
   env: EnvRecord,
   id: InstanceId,
   process: CompiledProcess,
   because: string,
 ): Promise<Result<unknown, Failure>> {
   let labels: Record<string, string | null> | undefined
-  const changed = await changeDesired(tx, id, (now) => {
+  const changed = await tx.changeDesired(id, (now) => {
     const { membership } = now
     if (!membership || now.want === 'deleted' || membership.manifestHash === process.hash) return ok(null)
     labels = labelsPatch(now.labels, labelsOf(now.input), process.input.labels ?? {})
@@ -196,7 +193,7 @@ async function update(
   if (!changed.ok) return changed.error.code === 'not_found' ? ok(undefined) : changed
   if (labels === undefined) return ok(undefined)
   audit(tx, env, 'update', id, because)
-  return Object.keys(labels).length === 0 ? ok(undefined) : putMetadata(tx, id, { labels, mode: 'merge', ifVersion: null })
+  return Object.keys(labels).length === 0 ? ok(undefined) : tx.putMetadata(id, { labels, mode: 'merge', ifVersion: null })
 }
 
 function labelsOf(input: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
@@ -216,9 +213,9 @@ function labelsPatch(
   return patch
 }
 
-async function remove(tx: Tx, env: EnvRecord, id: InstanceId, because: string): Promise<Result<unknown, Failure>> {
+async function remove(tx: StoreWrites, env: EnvRecord, id: InstanceId, because: string): Promise<Result<unknown, Failure>> {
   let asked = false
-  const changed = await changeDesired(tx, id, (now) => {
+  const changed = await tx.changeDesired(id, (now) => {
     asked = now.want !== 'deleted'
     return ok(asked ? { verb: 'delete', want: 'deleted' } : null)
   })

@@ -8,8 +8,8 @@ import { backoffMs } from '../../base/backoff.ts'
 import { err, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { ChangeKey } from '../model/event.ts'
-import { checkLease, type Lease } from '../store/lease.ts'
-import type { Store } from '../store/store.ts'
+import type { StoreAccess } from '../store/access.ts'
+import type { Lease } from '../store/lease.ts'
 import type { LoopsDeps } from './deps.ts'
 import { type Changes, Wake } from './wake.ts'
 
@@ -17,7 +17,7 @@ export interface Turn {
   readonly changes: Changes
   readonly signal: AbortSignal
   /** `store.write`, refused when another replica has taken the lease over. */
-  readonly write: Store['write']
+  readonly write: StoreAccess['write']
 }
 
 /** `againMs`: look at everything again after this long even if nothing is heard; null = at the next resync. */
@@ -56,13 +56,13 @@ interface Running {
 }
 
 export type RunnerDeps = Pick<LoopsDeps, 'clock' | 'random' | 'log' | 'meter' | 'config'> & {
-  readonly store: Pick<Store, 'listen' | 'lease' | 'write'>
+  readonly store: Pick<StoreAccess, 'listen' | 'lease' | 'write'>
 }
 
 interface Held {
   readonly signal: AbortSignal
   readonly fenced: () => void
-  readonly write: Store['write']
+  readonly write: StoreAccess['write']
 }
 
 export class Runner {
@@ -159,7 +159,7 @@ export class Runner {
       fenced: () => fenced.abort(new Error('another replica has the lease')),
       write: (actor, run) =>
         this.#deps.store.write(actor, async (tx) => {
-          const current = await checkLease(tx, lease)
+          const current = await tx.checkLease(lease)
           return current.ok ? run(tx) : current
         }),
     }

@@ -6,9 +6,6 @@ import type { EnvId, InstanceId } from '../../contracts/ids.ts'
 import type { InstanceRecord } from '../model/instance.ts'
 import { loadsOf } from '../scheduler/ask.ts'
 import { type Placed, placeAll } from '../scheduler/place.ts'
-import { listEnvInstances } from '../store/instances.ts'
-import { allNodes } from '../store/nodes.ts'
-import { listUnplaced, placeInstance, refuseInstance } from '../store/placement.ts'
 import type { LoopsDeps } from './deps.ts'
 import type { Loop, Pass, Turn } from './runner.ts'
 
@@ -35,7 +32,7 @@ async function pass(deps: Deps, turn: Turn): Promise<Result<Pass, Failure>> {
   const total = { placed: 0, refused: 0, raced: 0 }
   let after: InstanceId | undefined
   while (!signal.aborted) {
-    const page = await listUnplaced(deps.store.db, PAGE, after)
+    const page = await deps.store.read.listUnplaced(PAGE, after)
     if (!page.ok) return page
     after = page.value.at(-1)?.id
     if (after === undefined) break
@@ -60,11 +57,11 @@ async function pass(deps: Deps, turn: Turn): Promise<Result<Pass, Failure>> {
 }
 
 async function decide(deps: Deps, instances: readonly InstanceRecord[]): Promise<Result<readonly Placed[], Failure>> {
-  const nodes = await allNodes(deps.store.db)
+  const nodes = await deps.store.read.allNodes()
   if (!nodes.ok) return nodes
   const siblings: InstanceRecord[] = []
   for (const envId of new Set(instances.flatMap((instance): EnvId[] => (instance.membership ? [instance.membership.envId] : [])))) {
-    const members = await listEnvInstances(deps.store.db, envId)
+    const members = await deps.store.read.listEnvInstances(envId)
     if (!members.ok) return members
     siblings.push(...members.value)
   }
@@ -101,13 +98,13 @@ function writeTogether({ write }: Turn, decided: readonly Placed[]): Promise<Res
     let [placed, refused] = [0, 0]
     for (const { instance, placement } of decided) {
       if (placement.kind === 'placed') {
-        const outcome = await placeInstance(tx, instance.id, placement.nodeId)
+        const outcome = await tx.placeInstance(instance.id, placement.nodeId)
         if (!outcome.ok) return outcome
         if (outcome.value) placed += 1
         continue
       }
       const error = { code: 'no_node' as const, detail: placement.summary, atMs: tx.nowMs }
-      const outcome = await refuseInstance(tx, instance.id, placement.refusals, error)
+      const outcome = await tx.refuseInstance(instance.id, placement.refusals, error)
       if (!outcome.ok) return outcome
       refused += 1
     }

@@ -6,12 +6,8 @@ import type { Schema } from './schema.ts'
 
 export type Db = Kysely<Schema>
 
-/**
- * One transaction. Functions that write take a Tx, functions that read take a Db (`tx.db` is one). What `emit`, `audit` and
- * `changed` are given is written at the very end: the event log has one lock for all writers.
- */
-export interface Tx {
-  readonly db: Db
+/** What every write has, whatever the store. What `emit`, `audit` and `changed` are given is written at the very end. */
+export interface WriteInProgress {
   /** The time of this write. */
   readonly nowMs: number
   readonly actor: Actor
@@ -19,4 +15,9 @@ export interface Tx {
   audit(row: NewAudit): void
   /** Tell all replicas to look again, once this is committed. */
   changed(change: ChangeKey): void
+}
+
+/** One transaction of PostgreSQL. Functions that write take a Tx, functions that read take a Db (`tx.db` is one). */
+export interface Tx extends WriteInProgress {
+  readonly db: Db
 }

@@ -110,11 +110,15 @@ export async function listAudit(db: Db, query: PageQuery & { readonly scope: Org
   })
 }
 
+export interface Retention {
+  readonly eventsBeforeMs: number
+  readonly keysBeforeMs: number
+  /** Of each kind. */
+  readonly limit: number
+}
+
 /** Drops events and idempotency keys that are past their retention; the newest event always stays. Returns how many rows. */
-export function trimLogs(
-  tx: Tx,
-  given: { readonly eventsBeforeMs: number; readonly keysBeforeMs: number; readonly limit: number },
-): Promise<Result<number, Failure>> {
+export function trimLogs(tx: Tx, given: Retention): Promise<Result<number, Failure>> {
   return attempt(async () => {
     // The newest one carries the order on: the next cursor is one more than it.
     const events = await sql`

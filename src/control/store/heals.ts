@@ -82,14 +82,19 @@ export function scheduleHeal(tx: Tx, heal: NewHeal): Promise<Result<boolean, Fai
   })
 }
 
+export interface HealClaim {
+  readonly nowMs: number
+  readonly leaseMs: number
+  /** The name of this claim, like no other. */
+  readonly lease: string
+  readonly limit: number
+}
+
 /**
  * Claims due rows, at most `limit`, one organisation after the other: a thousand dead instances of one organisation do not hold up
  * another's first. Rows whose lease ran out are claimable again. Two claimers never get the same row.
  */
-export function claimHeals(
-  db: Db,
-  given: { readonly nowMs: number; readonly leaseMs: number; readonly lease: string; readonly limit: number },
-): Promise<Result<readonly ClaimedHeal[], Failure>> {
+export function claimHeals(db: Db, given: HealClaim): Promise<Result<readonly ClaimedHeal[], Failure>> {
   const { nowMs } = given
   const due = sql`not given_up and due_at_ms <= ${nowMs} and (lease is null or lease_until_ms <= ${nowMs})`
   return attempt(async () => {
@@ -110,18 +115,10 @@ export function claimHeals(
   })
 }
 
+export type PutBack = Pick<HealRecord, 'dueAtMs' | 'attempts' | 'generation' | 'givenUp' | 'lastError'>
+
 /** Puts it back with these values and without the lease. False when the lease was lost. */
-export function postponeHeal(
-  tx: Tx,
-  heal: ClaimedHeal,
-  given: {
-    readonly dueAtMs: number
-    readonly attempts: number
-    readonly generation: number
-    readonly givenUp: boolean
-    readonly lastError: string | null
-  },
-): Promise<Result<boolean, Failure>> {
+export function postponeHeal(tx: Tx, heal: ClaimedHeal, given: PutBack): Promise<Result<boolean, Failure>> {
   return attempt(async () => {
     const row = await tx.db
       .updateTable('heals')

@@ -14,8 +14,13 @@ export const DEFAULT_ORG = 'default'
 const TOKEN_COLUMNS = ['id', 'name', 'org_id', 'role', 'created_at_ms', 'last_used_at_ms'] as const
 const TOUCH_INTERVAL_MS = 60_000
 
+export interface NewOrg {
+  readonly id: OrgId
+  readonly name: string
+}
+
 /** Fails with `name_taken`. */
-export async function createOrg(tx: Tx, org: { readonly id: OrgId; readonly name: string }): Promise<Result<OrgRecord, Failure>> {
+export async function createOrg(tx: Tx, org: NewOrg): Promise<Result<OrgRecord, Failure>> {
   try {
     return await attempt(async () => {
       const row = await tx.db

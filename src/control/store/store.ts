@@ -1,5 +1,6 @@
 // openStore: the pool, the migrations, transactions, notifications and singleton leases in one object. The queries are plain
-// functions in the files beside this one: they take `store.db` to read and a Tx to write.
+// functions in the files beside this one: they take `store.db` to read and a Tx to write. Loops, link and verbs see only a
+// StoreAccess, which this is.
 import { sql } from 'kysely'
 import pg from 'pg'
 import { assert } from '../../base/assert.ts'
@@ -8,12 +9,16 @@ import type { Logger } from '../../base/log.ts'
 import { err, OK, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { Actor } from '../model/actor.ts'
+import type { StoreAccess } from './access.ts'
 import { attempt } from './attempt.ts'
-import type { Db, Tx } from './db.ts'
+import { type BoundTx, readsOf, writesOf } from './bound.ts'
+import type { Db } from './db.ts'
+import { claimHeals } from './heals.ts'
 import { acquireLease, type Lease } from './lease.ts'
 import { migrate } from './migrate.ts'
 import { type Mutation, type MutationReply, mutate, type Reply } from './mutate.ts'
-import { type Listener, openNotifications } from './notifications.ts'
+import { recordHeartbeats } from './nodes.ts'
+import { openNotifications } from './notifications.ts'
 import { clientConfig, openPool, SHORT, STORE_LIMITS, type StoreTarget } from './pool.ts'
 import { write } from './transaction.ts'
 
@@ -26,22 +31,10 @@ export interface StoreOptions {
   readonly connectionsMax?: number
 }
 
-export interface Store {
+export interface Store extends StoreAccess {
   readonly db: Db
-  /** Identifies this process among the replicas while its notification connection lives; for `openSession`. */
-  readonly replica: number
-  /**
-   * A change asked for by a caller: idempotency key, change, stored reply and audit row in one transaction. Concurrent duplicates
-   * wait and get the stored reply. A refusal rolls everything back, is audited, and is not stored under the key.
-   * `run` may be called again after a serialization failure, so it must have no effect outside `tx`.
-   */
-  mutate(mutation: Mutation, run: (tx: Tx) => Promise<Result<MutationReply, Failure>>): Promise<Result<Reply, Failure>>
-  /** A change by one of our own loops; an `err` rolls back. `run` may be called again, as for `mutate`. */
-  write<T>(actor: Actor, run: (tx: Tx) => Promise<Result<T, Failure>>): Promise<Result<T, Failure>>
-  /** Calls `onChange` for each committed change of any replica, and with null ("look at everything again") after a lost connection. */
-  listen(onChange: Listener): () => void
-  /** Waits until this process holds the named singleton; the epoch rises with every holder. `checkLease` fences its writes. */
-  lease(name: string, signal: AbortSignal): Promise<Result<Lease, Failure>>
+  mutate(mutation: Mutation, run: (tx: BoundTx) => Promise<Result<MutationReply, Failure>>): Promise<Result<Reply, Failure>>
+  write<T>(actor: Actor, run: (tx: BoundTx) => Promise<Result<T, Failure>>): Promise<Result<T, Failure>>
   /** ok when the database answers; bounded. */
   health(): Promise<Result<{ version: string; latencyMs: number }, Failure>>
   close(): Promise<void>
@@ -65,8 +58,11 @@ export async function openStore(options: StoreOptions): Promise<Result<Store, Fa
   return ok({
     db: pool.db,
     replica,
-    mutate: (mutation, run) => mutate(deps, mutation, run),
-    write: (actor, run) => write(deps, actor, run),
+    read: readsOf(pool.db),
+    mutate: (mutation, run) => mutate(deps, mutation, (tx) => run(writesOf(tx))),
+    write: (actor, run) => write(deps, actor, (tx) => run(writesOf(tx))),
+    claimHeals: (given) => claimHeals(pool.db, given),
+    recordHeartbeats: (nowMs, beats) => recordHeartbeats(pool.db, nowMs, beats),
     listen: notifications.listen,
     lease: async (name, signal) => {
       const asking = acquireLease({ config, clock }, name, AbortSignal.any([signal, closing.signal]))
