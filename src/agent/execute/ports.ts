@@ -8,9 +8,19 @@ import type { InstanceSpec } from '../../contracts/spec.ts'
 
 const TRIES_MAX = 32
 
+interface Before {
+  /** Those the instance had before and keeps, in the order of the spec; empty when there are none. */
+  readonly held: readonly number[]
+  /** Nothing of the instance lives: whoever listens on a port that it holds is a stranger, not its older incarnation. */
+  readonly vacant: boolean
+}
+
 export interface Ports {
-  /** Ports in the order of the spec; `held` are those the instance had before and keeps. */
-  resolve(id: InstanceId, spec: InstanceSpec, held: readonly number[]): Promise<Result<readonly number[], Failure>>
+  /**
+   * Ports in the order of the spec; fails with `port_in_use`. A chosen one that somebody else has by now is chosen anew, one that the user
+   * fixed never.
+   */
+  resolve(id: InstanceId, spec: InstanceSpec, before: Before): Promise<Result<readonly number[], Failure>>
   adopt(id: InstanceId, ports: readonly number[]): void
   release(id: InstanceId): void
 }
@@ -30,11 +40,11 @@ export function createPorts(): Ports {
     return err(failure('port_in_use', `No free port found in ${TRIES_MAX} tries.`))
   }
 
-  /** Ok when the port is the instance's now. What it holds already is not probed: its older incarnation may still listen there. */
-  const take = async (id: InstanceId, port: number, protocol: 'tcp' | 'udp'): Promise<Result<number, Failure>> => {
+  /** Ok when the port is the instance's now. What it holds already is probed only when it is vacant. */
+  const take = async (id: InstanceId, port: number, protocol: 'tcp' | 'udp', vacant: boolean): Promise<Result<number, Failure>> => {
     const holder = taken.get(port)
-    if (holder === id) return ok(port)
-    if (holder !== undefined) return err(failure('port_in_use', `Port ${port} belongs to instance ${holder}.`, { port }))
+    if (holder === id && !vacant) return ok(port)
+    if (holder !== undefined && holder !== id) return err(failure('port_in_use', `Port ${port} belongs to instance ${holder}.`, { port }))
     // Before the probe, or two who want it would both find it free.
     taken.set(port, id)
     // UDP is not probed: two listeners may share a port there, and nothing refuses them.
@@ -44,13 +54,13 @@ export function createPorts(): Ports {
   }
 
   return {
-    async resolve(id, spec, held) {
+    async resolve(id, spec, { held, vacant }) {
       if (spec.runtime !== 'process') return ok(spec.ports.map((port) => port.host))
       const ports: number[] = []
       for (const [index, { host, protocol }] of spec.ports.entries()) {
         const before = held.length === spec.ports.length ? (held[index] ?? 0) : 0
         const wanted = host === 0 ? before : host
-        const got = wanted === 0 ? await choose(id) : await take(id, wanted, protocol)
+        const got = wanted === 0 ? await choose(id) : await take(id, wanted, protocol, vacant)
         // A chosen one that somebody else has by now is chosen anew.
         const settled = got.ok || host !== 0 ? got : await choose(id)
         if (!settled.ok) return settled

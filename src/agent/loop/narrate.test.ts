@@ -62,6 +62,7 @@ test.each<[Note, string, string, string[]]>([
     'instance crash looping',
     ['exits', 'window_ms', 'last_error'],
   ],
+  [{ kind: 'port_changed', was: 41_001, port: 41_002 }, 'warn', 'port taken', ['was', 'port']],
   [{ kind: 'quarantined', failures: 3, windowMs: 5, detail: 'x' }, 'error', 'instance quarantined', ['exits', 'window_ms', 'last_error']],
 ])('%j is one line: %s %s', async (note, level, msg, fields) => {
   const { lines } = await told(note)

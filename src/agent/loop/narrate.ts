@@ -64,6 +64,9 @@ export function narrate(note: Note, record: InstanceRecord, voice: Voice): void 
     case 'healthy_again':
       log.info('vm recovered', { ...ids, downtime_ms: note.downtimeMs })
       return
+    case 'port_changed':
+      log.warn('port taken', { ...ids, was: note.was, port: note.port })
+      return
     case 'applied':
       meter.observe('apply_duration_seconds', note.durationMs / 1000, { runtime: record.desired.spec.runtime })
       return

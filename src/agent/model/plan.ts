@@ -69,7 +69,8 @@ export interface ObjectRef {
 }
 
 export type Action =
-  | { readonly kind: 'prepare'; readonly id: InstanceId }
+  /** `vacant`: the runtime shows nothing of the instance that lives, so whoever listens on one of its ports is a stranger. */
+  | { readonly kind: 'prepare'; readonly id: InstanceId; readonly vacant: boolean }
   | { readonly kind: 'start'; readonly id: InstanceId }
   | { readonly kind: 'stop'; readonly id: InstanceId; readonly objects: readonly ObjectRef[] }
   | { readonly kind: 'remove'; readonly id: InstanceId; readonly objects: readonly ObjectRef[] }
@@ -109,6 +110,8 @@ export type Note =
   /** `windowMs`: since the first of these ends. */
   | { readonly kind: 'crash_looping'; readonly failures: number; readonly windowMs: number; readonly detail: string }
   | { readonly kind: 'quarantined'; readonly failures: number; readonly windowMs: number; readonly detail: string }
+  /** A chosen host port was taken by somebody else, and another one was chosen. */
+  | { readonly kind: 'port_changed'; readonly was: number; readonly port: number }
   /** An attempt led to a running incarnation. */
   | { readonly kind: 'applied'; readonly durationMs: number }
   /** Nothing of a deleted instance is left. */

@@ -99,3 +99,29 @@ describe('a wish that overtakes a start', () => {
     expect(world.notes.filter(({ kind }) => kind === 'episode_ended')).toMatchObject([{ outcome }])
   })
 })
+
+describe('a chosen port that a stranger took between an end and the next start', () => {
+  const prepares = (world: World) => world.actions.filter((action) => action.kind === 'prepare').map(({ vacant }) => vacant)
+  test('it may be looked at only while nothing of the instance lives', () => {
+    const world = new World().settle().pass(20_000).crash()
+    expect(prepares(world)).toEqual([true, true])
+    world.record = { ...world.record, phase: { ...world.record.phase, kind: 'preparing' } }
+    world.settle()
+    expect(prepares(world)).toEqual([true, true, false])
+    const blind = new World()
+    blind.reachable = false
+    expect(prepares(blind.settle())).toEqual([false])
+  })
+  test('the change is told with both numbers, and is no error any more once the start is verified', () => {
+    const world = new World({ spec: specOf({ ports: [{ internal: 0 }] }) })
+    world.hostPorts = [41_001]
+    world.settle().pass(20_000)
+    expect(world.notes.filter(({ kind }) => kind === 'port_changed')).toEqual([])
+    world.hostPorts = [41_002]
+    world.crash()
+    expect(world.notes.filter(({ kind }) => kind === 'port_changed')).toEqual([{ kind: 'port_changed', was: 41_001, port: 41_002 }])
+    expect(world.record).toMatchObject({ hostPorts: [41_002], phase: { kind: 'running', lastError: { code: 'port_in_use' } } })
+    expect(world.record.phase.lastError?.detail).toMatch(/41001.*41002/)
+    expect(world.pass(2000).record.phase.lastError).toBeNull()
+  })
+})

@@ -7,11 +7,23 @@
 //  - `unknown` (the runtime did not answer) changes nothing;
 //  - a living workload is not stopped by us unless somebody asked, its spec changed, or allow_data_loss permits it.
 import { failure } from '../../contracts/errors.ts'
-import type { PhaseKind } from '../../contracts/phase.ts'
-import type { Facts, SeenObject, Step } from '../model/plan.ts'
+import type { LastError, PhaseKind } from '../../contracts/phase.ts'
+import type { Facts, Note, SeenObject, Step } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
 import { planGone } from './gone.ts'
-import { beginAttempt, closeAttempt, common, currentObject, endEpisode, move, specChanged, step, tooEarly, withError } from './moves.ts'
+import {
+  beginAttempt,
+  closeAttempt,
+  common,
+  currentObject,
+  endEpisode,
+  lastError,
+  move,
+  specChanged,
+  step,
+  tooEarly,
+  withError,
+} from './moves.ts'
 import { startFailed, unfit } from './recover.ts'
 import { planRunning } from './running.ts'
 
@@ -97,9 +109,28 @@ function planPreparing(record: InstanceRecord, facts: Facts): Step {
     // A recovery asked for meanwhile is this start.
     const acted = { ...record.acted, recoverSeq: record.desired.recoverSeq }
     const ready = { ...record, acted, hostPorts: [...(outcome.hostPorts ?? record.hostPorts)] }
-    return step(move(ready, { kind: 'starting', ...common(ready, facts, record.phase.reason) }), 'prepared')
+    const { notes, error } = changedPorts(record.hostPorts, ready.hostPorts, facts.nowMs)
+    return step(move(ready, { kind: 'starting', ...common(ready, facts, record.phase.reason, error) }), 'prepared', { notes })
   }
-  return step(record, 'prepare', { action: { kind: 'prepare', id: record.desired.id } })
+  const vacant = facts.seen.kind === 'known' && !facts.seen.objects.some((object) => object.matches && isAlive(object))
+  return step(record, 'prepare', { action: { kind: 'prepare', id: record.desired.id, vacant } })
+}
+
+/** Its address is another one from now on, which whoever knows the old one should hear. */
+function changedPorts(
+  before: readonly number[],
+  now: readonly number[],
+  nowMs: number,
+): { readonly notes: readonly Note[]; readonly error?: LastError } {
+  if (before.length !== now.length) return { notes: [] }
+  const notes = now.flatMap((port, index) => {
+    const was = before[index] ?? port
+    return was === port ? [] : [{ kind: 'port_changed' as const, was, port }]
+  })
+  if (notes.length === 0) return { notes }
+  const how = notes.map(({ was, port }) => `Port ${was} was taken by somebody else while nothing of it ran; it has port ${port} now.`)
+  const fields = { port: notes[0]?.port ?? 0, was: notes[0]?.was ?? 0 }
+  return { notes, error: lastError(failure('port_in_use', how.join(' '), fields), nowMs) }
 }
 
 /** What was prepared or is being started is not what is wished by now. */
