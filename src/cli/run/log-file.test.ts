@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { tmpDir } from '../../../tests/support/tmp.ts'
@@ -29,6 +29,26 @@ test('a log that cannot be written any more loses lines, not the platform', asyn
   log.write('lost\n')
   expect(log.lost()).toBe(1)
   expect(existsSync(path.join(dir, 'x.log.1'))).toBe(false)
+})
+
+test("a log whose directory goes away writes into nobody else's file, and goes on when it is back", async () => {
+  const dir = await tmpDir()
+  const logs = path.join(dir, 'logs')
+  mkdirSync(logs)
+  const log = open(path.join(logs, 'x.log'), 10)
+  log.write('12345678\n')
+  rmSync(logs, { recursive: true })
+  log.write('too long for it\n')
+  // Takes the lowest free number, which is the one that the log had.
+  const other = openSync(path.join(dir, 'other'), 'w')
+  log.write('still nowhere to go\n')
+  closeSync(other)
+  expect(readFileSync(path.join(dir, 'other'), 'utf8')).toBe('')
+  expect(log.lost()).toBe(2)
+  mkdirSync(logs)
+  log.write('back\n')
+  expect(readFileSync(path.join(logs, 'x.log'), 'utf8')).toBe('back\n')
+  log.close()
 })
 
 test('a log file that cannot be opened is a failure with its path', async () => {

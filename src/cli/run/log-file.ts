@@ -16,20 +16,25 @@ export interface LogFile {
 
 /** `also` gets each line too: standard error with --log-stderr. */
 export function openLogFile(file: string, bytesMax = LOG_BYTES_MAX, also?: (line: string) => void): Result<LogFile, Failure> {
-  let handle: number
-  let bytes: number
+  // Null while there is none: a number once closed may by now name somebody else's file or connection.
+  let handle: number | null = null
+  let bytes = 0
+  let closed = false
   let lost = 0
-  const open = () => {
+  const open = (): number => {
     handle = openSync(file, 'a', 0o600)
     bytes = fstatSync(handle).size
+    return handle
   }
-  const rotate = () => {
-    closeSync(handle)
-    try {
-      renameSync(file, `${file}.1`)
-    } finally {
-      open()
-    }
+  const release = () => {
+    const old = handle
+    handle = null
+    if (old !== null) closeSync(old)
+  }
+  const rotate = (): number => {
+    release()
+    renameSync(file, `${file}.1`)
+    return open()
   }
   try {
     open()
@@ -40,13 +45,18 @@ export function openLogFile(file: string, bytesMax = LOG_BYTES_MAX, also?: (line
     write: (line) => {
       also?.(line)
       try {
-        if (bytes > 0 && bytes + line.length > bytesMax) rotate()
-        bytes += writeSync(handle, line)
+        if (closed) throw new Error('the log is closed')
+        const present = handle ?? open()
+        const full = bytes > 0 && bytes + Buffer.byteLength(line) > bytesMax
+        bytes += writeSync(full ? rotate() : present, line)
       } catch {
         lost += 1
       }
     },
     lost: () => lost,
-    close: () => closeSync(handle),
+    close: () => {
+      closed = true
+      release()
+    },
   })
 }

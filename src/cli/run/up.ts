@@ -44,7 +44,11 @@ export async function runUp(core: Core, out: Output, flags: UpFlags): Promise<Ou
     const also = flags.logStderr || core.env.JOURNAL_STREAM ? (line: string) => void core.err.write(line) : undefined
     const logFile = openLogFile(frame.place.logFile, LOG_BYTES_MAX, also)
     if (!logFile.ok) return logFile
-    frame.cleanup.add('log', () => logFile.value.close())
+    frame.cleanup.add('log', async () => {
+      logFile.value.close()
+      const lost = logFile.value.lost()
+      if (lost > 0) await out.note(`${lost} lines could not be written to ${frame.place.logFile}`)
+    })
     const parts = makeParts(core, config.value.config, 'up', logFile.value.write)
     return serve({ ...frame, core, out, flags, parts, manifest: manifest.value })
   })
