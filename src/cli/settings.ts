@@ -90,7 +90,7 @@ function tokenFromEnv(core: Core): Result<string | null, Failure> {
 }
 
 /** What no header can carry would fail like a broken network; it is a wrong token, and is not repeated in the message. */
-const sendable = (token: string, from: string): Result<string, Failure> =>
+export const sendable = (token: string, from: string): Result<string, Failure> =>
   /^[\x21-\x7e]+$/.test(token)
     ? ok(token)
     : err(failure('unauthenticated', `${from} holds characters that no token has, such as a space or a line break.`))

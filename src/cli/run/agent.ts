@@ -8,6 +8,7 @@ import type { Core } from '../core.ts'
 import { errnoOf } from '../errno.ts'
 import { EXIT } from '../exit.ts'
 import type { Output } from '../output.ts'
+import { sendable } from '../settings.ts'
 import type { Outcome } from '../verb.ts'
 import { makeParts, readConfig, startAgentPart } from './parts.ts'
 import { servePulse } from './pulse.ts'
@@ -40,7 +41,12 @@ export async function runAgent(core: Core, out: Output, flags: AgentFlags): Prom
     const agent = await startAgentPart(parts, { stateDir, controlUrl: flags.control.replace(/\/+$/, ''), token: token.value })
     if (!agent.ok) return agent
     cleanup.add('agent', () => agent.value.close())
-    const pulse = await servePulse(listen.value, { metrics: parts.telemetry.render, health: () => agent.value.health() })
+    const pulse = await servePulse(listen.value, {
+      metrics: parts.telemetry.render,
+      health: () => agent.value.health(),
+      failed: (error) =>
+        parts.log.error('pulse failed', { error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
+    })
     if (!pulse.ok) return pulse
     cleanup.add('metrics and health', () => pulse.value.close())
     const ready = { ready: true, node: agent.value.nodeId, url: pulse.value.url, state: stateDir }
@@ -60,12 +66,14 @@ function readListen(text: string): Result<HostPort, Failure> {
 async function readToken(core: Core, given: string | undefined): Promise<Result<string, Failure>> {
   const file = given ?? core.env.HOLDFAST_TOKEN_FILE
   if (!file) {
-    const token = core.env.HOLDFAST_TOKEN
-    return token ? ok(token) : err(failure('unauthenticated', 'agent needs --token-file FILE, HOLDFAST_TOKEN_FILE or HOLDFAST_TOKEN.'))
+    const token = core.env.HOLDFAST_TOKEN?.trim()
+    return token
+      ? sendable(token, 'HOLDFAST_TOKEN')
+      : err(failure('unauthenticated', 'agent needs --token-file FILE, HOLDFAST_TOKEN_FILE or HOLDFAST_TOKEN.'))
   }
   try {
     const token = (await readFile(path.resolve(core.cwd, file), 'utf8')).trim()
-    return token === '' ? err(failure('unauthenticated', `${file} holds no token.`, { path: file })) : ok(token)
+    return token === '' ? err(failure('unauthenticated', `${file} holds no token.`, { path: file })) : sendable(token, file)
   } catch (error) {
     return err(failure('unauthenticated', `Cannot read the token file ${file} (${errnoOf(error)}).`, { path: file }, error))
   }

@@ -1,11 +1,8 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { servePulse } from './pulse.ts'
 
-async function pulse(status: string) {
-  const served = await servePulse(
-    { host: '127.0.0.1', port: 0 },
-    { metrics: async () => 'holdfast_x 1\n', health: () => ({ status, detail: 'd' }) },
-  )
+async function pulse(status: string, metrics = async () => 'holdfast_x 1\n', failed = (_: unknown) => {}) {
+  const served = await servePulse({ host: '127.0.0.1', port: 0 }, { metrics, health: () => ({ status, detail: 'd' }), failed })
   if (!served.ok) throw new Error(served.error.detail)
   onTestFinished(() => served.value.close())
   return served.value
@@ -23,7 +20,19 @@ test('a port in use is named', async () => {
   const { url } = await pulse('healthy')
   const again = await servePulse(
     { host: '127.0.0.1', port: Number(URL.parse(url)?.port) },
-    { metrics: async () => '', health: () => ({ status: '', detail: '' }) },
+    { metrics: async () => '', health: () => ({ status: '', detail: '' }), failed: () => {} },
   )
   expect(again).toMatchObject({ ok: false, error: { code: 'port_in_use' } })
+})
+
+test('metrics that cannot be made are an error to whoever asks, and told to us', async () => {
+  const told: unknown[] = []
+  const bug = new Error('no metrics today')
+  const { url } = await pulse(
+    'healthy',
+    () => Promise.reject(bug),
+    (error) => void told.push(error),
+  )
+  expect((await fetch(`${url}/metrics`)).status).toBe(500)
+  expect(told).toEqual([bug])
 })

@@ -13,6 +13,8 @@ export interface Pulse {
 export interface PulseSources {
   readonly metrics: () => Promise<string>
   readonly health: () => { readonly status: string; readonly detail: string }
+  /** A source threw; whoever asked got a 500. */
+  readonly failed: (error: unknown) => void
 }
 
 const REQUEST_MS = 10_000
@@ -33,7 +35,10 @@ export async function servePulse(listen: HostPort, sources: PulseSources): Promi
   const server = createServer({ requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS }, (request, response) => {
     answer(request.method ?? '', request.url ?? '').then(
       ([status, type, body]) => response.writeHead(status, { 'content-type': type }).end(request.method === 'HEAD' ? '' : body),
-      () => response.writeHead(500).end(),
+      (error: unknown) => {
+        sources.failed(error)
+        response.writeHead(500).end()
+      },
     )
   })
   const listening = await new Promise<Result<void, Failure>>((resolve) => {
