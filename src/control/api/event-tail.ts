@@ -46,6 +46,12 @@ export class EventTail {
 
   /** While there are readers the tail is kept fresh; the returned function ends one reader. */
   join(): () => void {
+    // Nobody has kept the tail fresh: it begins anew, for what happened in between may be a whole day's events.
+    if (this.#readers === 0 && this.#reading === null) {
+      this.#base = null
+      this.#head = 0
+      this.#tail = []
+    }
     this.#readers += 1
     void this.#refresh()
     if (this.#readers === 1) this.#poll()

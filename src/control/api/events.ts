@@ -14,9 +14,11 @@ import { type EventFilter, type EventTail, isVisible } from './event-tail.ts'
 import { endOrCut, writeOut } from './raw-stream.ts'
 import { withinStoreTime } from './store-time.ts'
 
-type Deps = ApiDeps & { readonly tail: EventTail }
+type Given = ApiDeps & { readonly tail: EventTail }
+type Deps = Given & { readonly frame: (event: EventRecord) => string }
 
-export function eventHandlers(deps: Deps): Pick<Handlers, 'instanceEvents'> & Pick<StreamHandlers, 'listEvents'> {
+export function eventHandlers(given: Given): Pick<Handlers, 'instanceEvents'> & Pick<StreamHandlers, 'listEvents'> {
+  const deps: Deps = { ...given, frame: framing() }
   let open = 0
   return {
     async instanceEvents({ params, query, scope }) {
@@ -140,7 +142,7 @@ async function feed(
   while (taken && !signal.aborted) {
     const batch = await deps.tail.after(cursor, filter)
     // A store that is away for a while ends no stream: the reader would only come back at once.
-    const text = batch.ok ? batch.value.events.map(frame).join('') : ''
+    const text = batch.ok ? batch.value.events.map(deps.frame).join('') : ''
     if (batch.ok) cursor = batch.value.upTo
     else await pause(clock, limits.eventPollMs, signal)
     const due = spokeMs + limits.eventHeartbeatMs <= clock.elapsedMs()
@@ -161,13 +163,14 @@ async function pause(clock: Deps['clock'], ms: number, signal: AbortSignal): Pro
   }
 }
 
-/** Made once per event, however many readers there are. */
-const frames = new WeakMap<EventRecord, string>()
-
-function frame(event: EventRecord): string {
-  const known = frames.get(event)
-  if (known !== undefined) return known
-  const text = `id: ${event.cursor}\nevent: ${event.type}\ndata: ${JSON.stringify(eventView(event))}\n\n`
-  frames.set(event, text)
-  return text
+/** A frame is made once per event, however many readers there are. */
+function framing(): (event: EventRecord) => string {
+  const frames = new WeakMap<EventRecord, string>()
+  return (event) => {
+    const known = frames.get(event)
+    if (known !== undefined) return known
+    const text = `id: ${event.cursor}\nevent: ${event.type}\ndata: ${JSON.stringify(eventView(event))}\n\n`
+    frames.set(event, text)
+    return text
+  }
 }
