@@ -330,3 +330,6 @@ export const ROUTES = {
 } as const
 
 export type RouteName = keyof typeof ROUTES
+
+/** Paths that somebody may listen to for as long as they like: how long such an answer took says nothing about us. */
+export const UNTIMED_PATHS: ReadonlySet<string> = new Set([ROUTES.listEvents.path, ROUTES.logsInstance.path, ROUTES.execInstance.path])

@@ -4,7 +4,7 @@ import { CHECK_FAILURE_REASONS } from '../contracts/check-reasons.ts'
 import { ERRORS } from '../contracts/errors.ts'
 import type { MetricName } from '../contracts/metrics.ts'
 import { PHASE_KINDS } from '../contracts/phase.ts'
-import { ROUTES } from '../contracts/routes.ts'
+import { ROUTES, UNTIMED_PATHS } from '../contracts/routes.ts'
 import { RUNTIMES } from '../contracts/spec.ts'
 
 const ORPHAN_REASONS = ['process_dead', 'socket_unreachable', 'health_check_failed', 'process_mismatch'] as const
@@ -44,6 +44,7 @@ const CLOSED: Partial<Record<MetricName, () => readonly LabelSet[]>> = {
   delete_duration_seconds: () => product(runtime),
   errors_total: () => product({ code: Object.keys(ERRORS) }),
   http_requests_total: requests,
+  http_request_duration_seconds: () => requests().filter(({ route }) => !UNTIMED_PATHS.has(route)),
 }
 
 export function initialLabelSets(name: MetricName, labels: readonly string[]): readonly LabelSet[] {

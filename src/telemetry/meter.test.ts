@@ -48,6 +48,15 @@ test('bounded label sets exist from the start with zero, histograms too', async 
   expect(series.get('holdfast_reconcile_duration_seconds_count')).toBe(0)
 })
 
+test('the duration of requests begins at zero for each route that is timed, and not at all for those that last as long as one listens', async () => {
+  const { series } = parse(await createTelemetry({ namespace: 'holdfast' }).render())
+  const timed = (route: string, method: string, status: string) =>
+    series.get(`holdfast_http_request_duration_seconds_count{route="${route}",method="${method}",status="${status}"}`)
+  for (const status of ['2xx', '4xx', '5xx']) expect(timed('/v1/instances', 'POST', status), status).toBe(0)
+  expect(timed('/v1/instances/:id/logs', 'GET', '2xx')).toBeUndefined()
+  expect(timed('/v1/events', 'GET', '2xx')).toBeUndefined()
+})
+
 test('an observation lands in its bucket once and leaves the other label sets at zero', async () => {
   const { meter, render } = createTelemetry({ namespace: 'holdfast' })
   meter.observe('vm_recovery_duration_seconds', 45, { outcome: 'success' })

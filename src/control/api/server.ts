@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { err, ok, type Result } from '../../base/result.ts'
 import { ERRORS, type Failure, failure, HoldfastError } from '../../contracts/errors.ts'
 import { newId, RequestId } from '../../contracts/ids.ts'
-import { ROUTES, type Route, type RouteName } from '../../contracts/routes.ts'
+import { ROUTES, type Route, type RouteName, UNTIMED_PATHS } from '../../contracts/routes.ts'
 import type { OrgScope } from '../model/org.ts'
 import { findOrg } from '../store/orgs.ts'
 import { type Caller, type Callers, refuseRole } from './caller.ts'
@@ -243,7 +243,6 @@ function goneSignal(reply: FastifyReply, closing: AbortSignal): AbortSignal {
   return controller.signal
 }
 
-const STREAMS: ReadonlySet<string> = new Set([ROUTES.listEvents.path, ROUTES.logsInstance.path, ROUTES.execInstance.path])
 const METHODS: ReadonlySet<string> = new Set(['GET', 'POST', 'PUT', 'DELETE', 'HEAD', 'OPTIONS', 'PATCH'])
 
 function measure(deps: ApiDeps, request: FastifyRequest, reply: FastifyReply): void {
@@ -254,8 +253,7 @@ function measure(deps: ApiDeps, request: FastifyRequest, reply: FastifyReply): v
     status: `${Math.floor(reply.statusCode / 100)}xx`,
   }
   deps.meter.count('http_requests_total', labels)
-  // How long somebody follows a stream says nothing about us.
-  if (!STREAMS.has(route)) deps.meter.observe('http_request_duration_seconds', reply.elapsedTime / 1000, labels)
+  if (!UNTIMED_PATHS.has(route)) deps.meter.observe('http_request_duration_seconds', reply.elapsedTime / 1000, labels)
   deps.log.debug('request', {
     request_id: request.id,
     method: request.method,
