@@ -1,4 +1,5 @@
 // Compiled configuration of the control plane: nothing optional, base units. The command line builds it from the file and the flags.
+import { DEFAULT_CONFIG } from '../contracts/config.ts'
 
 export const CONTROL_VERSION = '0.1.0'
 
@@ -8,9 +9,7 @@ export interface ControlConfig {
   readonly retention: { readonly eventsMs: number; readonly keysMs: number; readonly deletedMs: number }
 }
 
-const DAY_MS = 86_400_000
-
 export const CONTROL_DEFAULTS: ControlConfig = {
-  storeConnectionsMax: 10,
-  retention: { eventsMs: 30 * DAY_MS, keysMs: DAY_MS, deletedMs: 7 * DAY_MS },
+  storeConnectionsMax: DEFAULT_CONFIG.store.connectionsMax,
+  retention: DEFAULT_CONFIG.store.retention,
 }

@@ -122,7 +122,14 @@ async function openStoreSoon(
 ): Promise<Result<Store, Failure>> {
   const untilMs = clock.elapsedMs() + LIMITS.startStoreMs
   for (let told = false; ; told = true) {
-    const opened = await openStore({ target, clock, random, log: log.child('store'), connectionsMax: config.storeConnectionsMax })
+    const opened = await openStore({
+      target,
+      clock,
+      random,
+      log: log.child('store'),
+      connectionsMax: config.storeConnectionsMax,
+      keysKeptMs: config.retention.keysMs,
+    })
     if (opened.ok || opened.error.code !== 'store_unavailable' || clock.elapsedMs() > untilMs) return opened
     if (!told) log.warn('waiting for the database', { error: opened.error.detail })
     await clock.sleep(LIMITS.startStoreRetryMs)

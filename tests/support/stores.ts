@@ -14,7 +14,12 @@ export interface StoreBench {
   /** A new empty database; dropped when the test ends. */
   database(): Promise<StoreTarget>
   /** An open store on a new database, or on `target`; closed when the test ends. */
-  store(given?: { readonly target?: StoreTarget; readonly clock?: Clock; readonly connectionsMax?: number }): Promise<Store>
+  store(given?: {
+    readonly target?: StoreTarget
+    readonly clock?: Clock
+    readonly connectionsMax?: number
+    readonly keysKeptMs?: number
+  }): Promise<Store>
   /** A plain connection, for what only a test does; closed when the test ends. */
   connect(target: StoreTarget): Promise<pg.Client>
 }
@@ -60,8 +65,8 @@ function bench(server: () => StoreTarget): StoreBench {
   return {
     database,
     store: async (given = {}) => {
-      const { target = await database(), clock = systemClock, connectionsMax = 10 } = given
-      const store = must(await openStore({ target, clock, log: silentLogger, random: systemRandom, connectionsMax }))
+      const options = { clock: systemClock, log: silentLogger, random: systemRandom, connectionsMax: 10, ...given }
+      const store = must(await openStore({ ...options, target: given.target ?? (await database()) }))
       onTestFinished(() => store.close())
       return store
     },

@@ -1,7 +1,9 @@
 // What the loops are given, and their settings.
+
 import type { Backoff } from '../../base/backoff.ts'
 import type { Clock, Random } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
+import { DEFAULT_CONFIG } from '../../contracts/config.ts'
 import type { Meter } from '../../contracts/metrics.ts'
 import type { HealPolicy } from '../reconcile/heal.ts'
 import type { StoreAccess } from '../store/access.ts'
@@ -26,7 +28,7 @@ export interface LoopsConfig {
   readonly retry: Backoff
 }
 
-const DAY_MS = 86_400_000
+const { eventsMs, keysMs, deletedMs } = DEFAULT_CONFIG.store.retention
 
 export const LOOPS_DEFAULTS: LoopsConfig = {
   heal: {
@@ -40,9 +42,9 @@ export const LOOPS_DEFAULTS: LoopsConfig = {
   nodeSilentMs: 20_000,
   resyncMs: 10_000,
   janitorMs: 600_000,
-  keysKeptMs: DAY_MS,
-  eventsKeptMs: 30 * DAY_MS,
-  deletedKeptMs: 7 * DAY_MS,
+  keysKeptMs: keysMs,
+  eventsKeptMs: eventsMs,
+  deletedKeptMs: deletedMs,
   retry: { baseMs: 250, factor: 2, maxMs: 10_000 },
 }
 

@@ -41,16 +41,20 @@ export interface Reply {
   readonly replayed: boolean
 }
 
-/** How long a key is remembered. */
-export const IDEMPOTENCY_RETENTION_MS = 86_400_000
+export interface MutateDeps {
+  readonly db: Db
+  readonly clock: Clock
+  /** How long a key is answered with what its first use was answered. */
+  readonly keysKeptMs: number
+}
 
 export async function mutate(
-  deps: { readonly db: Db; readonly clock: Clock },
+  deps: MutateDeps,
   mutation: Mutation,
   run: (tx: Tx) => Promise<Result<MutationReply, Failure>>,
 ): Promise<Result<Reply, Failure>> {
   const outcome = await write(deps, mutation.actor, async (tx): Promise<Result<Reply, Failure>> => {
-    const known = await claimKey(tx, mutation)
+    const known = await claimKey(tx, mutation, deps.keysKeptMs)
     if (!known.ok) return known
     if (known.value !== null) return ok(known.value)
     const done = await run(tx)
@@ -81,7 +85,7 @@ function auditOf(mutation: Mutation) {
 }
 
 /** null = the key is ours now (or there is none): run. */
-async function claimKey(tx: Tx, mutation: Mutation): Promise<Result<Reply | null, Failure>> {
+async function claimKey(tx: Tx, mutation: Mutation, keysKeptMs: number): Promise<Result<Reply | null, Failure>> {
   const given = mutation.idempotency
   if (given === null) return ok(null)
   const row = { scope: given.scope, key: given.key, request_hash: given.requestHash, status: null, body: null, created_at_ms: tx.nowMs }
@@ -94,7 +98,7 @@ async function claimKey(tx: Tx, mutation: Mutation): Promise<Result<Reply | null
         conflict
           .columns(['scope', 'key'])
           .doUpdateSet(row)
-          .where('idempotency.created_at_ms', '<', tx.nowMs - IDEMPOTENCY_RETENTION_MS),
+          .where('idempotency.created_at_ms', '<', tx.nowMs - keysKeptMs),
       )
       .returning('key')
       .executeTakeFirst(),

@@ -11,7 +11,6 @@ import type { Schema } from './schema.ts'
 export type StoreTarget = { readonly url: string } | { readonly host: string; readonly database: string; readonly user: string }
 
 export const STORE_LIMITS = {
-  connectionsMax: 10,
   connectTimeoutMs: 2000,
   statementTimeoutMs: 10_000,
   lockTimeoutMs: 8000,

@@ -7,6 +7,7 @@ import { assert } from '../../base/assert.ts'
 import type { Clock, Random } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
 import { err, OK, ok, type Result } from '../../base/result.ts'
+import { DEFAULT_CONFIG } from '../../contracts/config.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { Actor } from '../model/actor.ts'
 import type { StoreAccess } from './access.ts'
@@ -29,6 +30,8 @@ export interface StoreOptions {
   readonly random: Random
   /** Connections of the pool; one more is used for notifications and one for each held lease. */
   readonly connectionsMax?: number
+  /** How long an Idempotency-Key is answered with its first answer. */
+  readonly keysKeptMs?: number
 }
 
 export interface Store extends StoreAccess {
@@ -48,13 +51,13 @@ export async function openStore(options: StoreOptions): Promise<Result<Store, Fa
   const prepared = await prepare(target, log)
   if (!prepared.ok) return prepared
   const config = clientConfig(target, SHORT)
-  const pool = openPool(config, options.connectionsMax ?? STORE_LIMITS.connectionsMax, log)
+  const pool = openPool(config, options.connectionsMax ?? DEFAULT_CONFIG.store.connectionsMax, log)
   const replica = 1 + Math.floor(random.fraction() * 0x7f_ff_ff_fe)
   const notifications = await openNotifications({ config, replica, clock, random, log })
   const closing = new AbortController()
   const asked = new Set<Promise<unknown>>()
   const leases = new Set<Lease>()
-  const deps = { db: pool.db, clock }
+  const deps = { db: pool.db, clock, keysKeptMs: options.keysKeptMs ?? DEFAULT_CONFIG.store.retention.keysMs }
   return ok({
     db: pool.db,
     replica,
