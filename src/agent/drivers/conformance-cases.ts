@@ -1,7 +1,7 @@
 // The cases of the driver conformance suite: each name is a promise that every driver keeps. See conformance.ts.
 import assert from 'node:assert/strict'
 import { systemClock, systemRandom } from '../../base/system.ts'
-import { type Bench, joined, must, until } from './conformance-kit.ts'
+import { type Bench, joined, must, type Program, until } from './conformance-kit.ts'
 import type { LogChunk } from './driver.ts'
 
 type Case = (bench: Bench) => Promise<void>
@@ -212,6 +212,18 @@ const evidence = {
     const { result } = await bench.exec(want, { kind: 'stubborn' }, { timeoutMs: 300 })
     assert.ok(systemClock.elapsedMs() - begunMs < 5000, 'it did not wait for the command')
     assert.deepEqual(result.ok ? 'ok' : [result.error.code, result.error.fields?.timed_out], ['exec_failed', true])
+    must(await bench.driver.probe(want, bench.signal))
+  },
+  'exec that nobody listens to gives the same outcomes': async (bench) => {
+    const want = await bench.startReady()
+    const ask = (program: Program, timeoutMs = 10_000) =>
+      bench.driver.exec(want, { command: bench.harness.command(program), stdin: null, timeoutMs, user: null }, null, bench.signal)
+    assert.deepEqual(await ask({ kind: 'exit', code: 7 }), { ok: true, value: 7 })
+    assert.deepEqual(await ask({ kind: 'exit', code: 0 }), { ok: true, value: 0 })
+    const missing = await ask({ kind: 'missing' })
+    assert.ok(missing.ok ? [126, 127].includes(missing.value) : missing.error.code === 'exec_failed')
+    const late = await ask({ kind: 'stubborn' }, 300)
+    assert.deepEqual(late.ok ? 'ok' : [late.error.code, late.error.fields?.timed_out], ['exec_failed', true])
     must(await bench.driver.probe(want, bench.signal))
   },
   'exec in what does not run is wrong_state': async (bench) => {

@@ -118,8 +118,11 @@ export interface Driver {
   probe(target: Target, signal: AbortSignal): Promise<Result<void, Failure>>
   /** Streams chunks until the end (or until aborted, when following). Works for ended incarnations whose logs are kept. */
   logs(target: Target, options: LogOptions, emit: Emit, signal: AbortSignal): Promise<Result<LogsEnd, Failure>>
-  /** The exit code. `exec_failed` when it could not run, and, with the field `timed_out`, when it was killed for its timeout. */
-  exec(target: Target, options: ExecOptions, emit: Emit, signal: AbortSignal): Promise<Result<number, Failure>>
+  /**
+   * The exit code. `exec_failed` when it could not run, and, with the field `timed_out`, when it was killed for its timeout.
+   * `emit` null: nobody wants the output, and it may cost less.
+   */
+  exec(target: Target, options: ExecOptions, emit: Emit | null, signal: AbortSignal): Promise<Result<number, Failure>>
   stats(target: Target, signal: AbortSignal): Promise<Result<Stats, Failure>>
   /** Delete everything kept for the instance, logs too; only for deleted instances without runtime objects. */
   forget(id: InstanceId): Promise<Result<void, Failure>>

@@ -17,7 +17,7 @@ export interface Evidence {
   exec(
     target: Target,
     options: { readonly command: readonly string[]; readonly stdin: null; readonly timeoutMs: number; readonly user: null },
-    emit: () => void,
+    emit: null,
     signal: AbortSignal,
   ): Promise<Result<number, Failure>>
 }
@@ -48,7 +48,7 @@ async function runCheck(check: Check, subject: Subject, evidence: Evidence, sign
       const done = await evidence.exec(
         subject,
         { command: check.command, stdin: null, timeoutMs: check.timeoutMs + DRIVER_MARGIN_MS, user: null },
-        () => {},
+        null,
         signal,
       )
       if (done.ok) return done.value === 0 ? pass('exec: exit code 0') : fail('exit_code', `exec: exit code ${done.value}`)

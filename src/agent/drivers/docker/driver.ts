@@ -161,13 +161,13 @@ class DockerDriver implements Driver {
     return readLogs(this.#parts, target, options, emit, signal)
   }
 
-  async exec(target: Target, options: ExecOptions, emit: Emit, signal: AbortSignal): Promise<Result<number, Failure>> {
+  async exec(target: Target, options: ExecOptions, emit: Emit | null, signal: AbortSignal): Promise<Result<number, Failure>> {
     const found = await mustFind(this.#parts, target, signal)
     if (!found.ok) return found.error.code === 'process_dead' ? err(failure('wrong_state', found.error.detail)) : found
     if (!runs(found.value)) return err(failure('wrong_state', `Its container is ${found.value.container.State.Status}.`))
     const { command, stdin, user, timeoutMs } = options
     const call = { containerId: found.value.container.Id, command, stdin, env: [], user, timeoutMs, onAbort: 'kill' } as const
-    return runExec(this.#parts, call, emit, signal)
+    return runExec(this.#parts, call, emit ?? (() => undefined), signal)
   }
 
   async stats(target: Target, signal: AbortSignal): Promise<Result<Stats, Failure>> {

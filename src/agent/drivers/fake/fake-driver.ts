@@ -231,7 +231,7 @@ class FakeDriver implements Driver {
     })
   }
 
-  exec(target: Target, options: ExecOptions, emit: Emit, signal: AbortSignal): Promise<Result<number, Failure>> {
+  exec(target: Target, options: ExecOptions, emit: Emit | null, signal: AbortSignal): Promise<Result<number, Failure>> {
     return this.#call('exec', signal, async () => {
       const live = this.#withLive(target, () => undefined)
       if (!live.ok) return live
@@ -240,10 +240,10 @@ class FakeDriver implements Driver {
       if (verb === 'missing') return err(failure('exec_failed', 'fake missing: not found.'))
       if (verb === 'exit') return ok(Number(args[0]))
       if (verb === 'fail-with') return ok(shellCode(args[0] ?? ''))
-      if (verb === 'cat') emit({ stream: 'stdout', data: options.stdin ?? Buffer.alloc(0), atMs: null })
+      if (verb === 'cat') emit?.({ stream: 'stdout', data: options.stdin ?? Buffer.alloc(0), atMs: null })
       if (verb === 'print') {
-        emit({ stream: 'stdout', data: Buffer.from(args[0] ?? '', 'base64'), atMs: null })
-        emit({ stream: 'stderr', data: Buffer.from(args[1] ?? '', 'base64'), atMs: null })
+        emit?.({ stream: 'stdout', data: Buffer.from(args[0] ?? '', 'base64'), atMs: null })
+        emit?.({ stream: 'stderr', data: Buffer.from(args[1] ?? '', 'base64'), atMs: null })
       }
       if (verb !== 'run' && verb !== 'stubborn') return ok(0)
       await this.#state.clock.sleep(options.timeoutMs, signal)

@@ -212,7 +212,7 @@ class ProcessDriver implements Driver {
     return readLogs(this.#context, target, options, emit, signal)
   }
 
-  exec(target: Target, options: ExecOptions, emit: Emit, signal: AbortSignal): Promise<Result<number, Failure>> {
+  exec(target: Target, options: ExecOptions, emit: Emit | null, signal: AbortSignal): Promise<Result<number, Failure>> {
     return this.#guarded(signal, () => exec(this.#context, target, options, emit, signal))
   }
 

@@ -4,6 +4,8 @@
 #   perl keeper.pl forge ARCH   makes keepers: reads jobs from standard input, forks one keeper for each, tells on standard output when
 #                               one ends; ends itself when its input does. Forking here takes well under a millisecond; the agent's own
 #                               fork would copy the page tables of its whole heap and stop its event loop for 4 to 12 ms.
+#                               Also runs commands beside a workload whose output nobody wants: every check that executes something.
+#                               They die with it. An empty job ends the command of that number.
 #   perl keeper.pl exec ARCH    one command beside a running workload: streams on 0, 1, 2, outcome on 3; dies with the agent
 #
 # A job is NAME=VALUE entries, each ended by NUL: aN = argument N, +NAME = the workload's variable NAME, lower-case names = settings
@@ -42,13 +44,14 @@ my ($main, %joined) = 0;
 # Whatever the agent itself inherited is none of the workload's business (close_range, the same number everywhere).
 syscall(436, $mode eq 'exec' ? 4 : 3, 0xffff_ffff, 0);
 $SIG{$_} = 'IGNORE' for @signals;
-my $waited = $mode eq 'exec' ? sigset($SIGCHLD, $SIGTERM) : sigset($SIGCHLD);
+# Blocked before the first fork: a command may be told to end before it has come to wait for that word.
+my $waited = sigset($SIGCHLD, $SIGTERM);
 syscall($sys{sigprocmask}, 0, $waited, 0, 8);
-$mode eq 'exec' ? run_beside() : forge();
+$mode eq 'exec' ? run_heard() : forge();
 exit 0;
 
 sub forge {
-  my ($buffer, %tags) = '';
+  my ($buffer, $own, %tags) = ('', $$);
   my $unblocked = sigset();
   # So that an ending child interrupts the poll, and only there: everywhere else the signal is blocked.
   $SIG{CHLD} = sub { };
@@ -64,18 +67,24 @@ sub forge {
       my $tag = $1;
       my $job = substr $buffer, $+[0], $2;
       substr($buffer, 0, $+[0] + $2) = '';
+      kill('TERM', grep { $tags{$_} == $tag } keys %tags), next if $job eq '';
       my $pid = fork;
-      run_workload($job), exit 0 if defined $pid && $pid == 0;
+      become_child($job, $tag, $own), exit 0 if defined $pid && $pid == 0;
       $tags{$pid} = $tag if defined $pid;
       syswrite STDOUT, sprintf "%d %d 0\n", $tag, $! unless defined $pid;
     }
   }
 }
 
-sub run_workload {
-  my ($job) = @_;
+# Only a keeper has a folder.
+sub become_child {
+  my ($job, $tag, $forge) = @_;
   $SIG{CHLD} = 'DEFAULT';
   %conf = map { /^([^=]*)=(.*)$/s } split /\0/, $job;
+  defined $conf{dir} ? run_workload() : run_unheard($tag, $forge);
+}
+
+sub run_workload {
   $0 = "holdfast keeper $conf{id}";
   syscall($sys{setsid});
   syscall($sys{prctl}, 36, 1, 0, 0, 0);
@@ -133,20 +142,35 @@ sub run_workload {
   finish();
 }
 
-sub run_beside {
+sub run_heard {
   open(my $report, '>&=', 3) or exit int $!;
+  run_beside($report, '');
+}
+
+# Its outcome is a line of its own among those of the forge, before the line that tells its end.
+sub run_unheard {
+  my ($tag, $forge) = @_;
+  ($mode, $conf{parent}, $0) = ('exec', $forge, 'holdfast exec');
+  chdir '/';
+  open(my $report, '>&', \*STDOUT) or exit int $!;
+  open $_, '+<', '/dev/null' for *STDIN, *STDOUT, *STDERR;
+  run_beside($report, "$tag ");
+}
+
+sub run_beside {
+  my ($report, $prefix) = @_;
   syscall($sys{prctl}, 36, 1, 0, 0, 0);
   syscall($sys{prctl}, 1, $SIGTERM, 0, 0, 0);
   exit 0 if getppid() != $conf{parent};
   my @pipes = spawn(undef, undef, $report);
   close $_ for *STDIN, *STDOUT, *STDERR;
   my $problem = release(@pipes);
-  syswrite($report, "failed $problem\n"), exit 0 if $problem ne '';
+  syswrite($report, "${prefix}failed $problem\n"), exit 0 if $problem ne '';
   until (ended()) {
     kill 'KILL', $main if pause_for(60_000) == $SIGTERM;
   }
   my ($code, $signal) = outcome();
-  syswrite $report, $signal ? "signal $signal\n" : "exit $code\n";
+  syswrite $report, $prefix . ($signal ? "signal $signal\n" : "exit $code\n");
   finish();
 }
 
