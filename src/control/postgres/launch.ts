@@ -30,8 +30,6 @@ export interface Postgres {
   readonly adopted: boolean
   /** Of the server now running; changes when it had to be restarted, null while it is down. */
   pid(): number | null
-  /** Called each time the server ends without having been asked to; it is started again with backoff. */
-  onExit(listener: () => void): void
   stop(): Promise<void>
 }
 
@@ -74,7 +72,6 @@ export async function startPostgres(options: PostgresOptions): Promise<Result<Po
     target: { host: socketDir.value, database: 'postgres', user: DATABASE_USER },
     adopted: adopted.value !== null,
     pid: supervisor.pid,
-    onExit: supervisor.onExit,
     stop: async () => {
       await supervisor.stop()
       await removeSocketDir(layout)
@@ -94,7 +91,6 @@ async function start(options: ServerOptions): Promise<Result<Server, Failure>> {
 /** `running` while a server is up; `down` between its unexpected end and the next successful start; `stopping` for good. */
 function supervise(options: ServerOptions, first: Server) {
   const { clock, log } = options
-  const listeners: (() => void)[] = []
   const stopping = new AbortController()
   let current: Server | null = first
 
@@ -108,7 +104,6 @@ function supervise(options: ServerOptions, first: Server) {
       if (current !== null) {
         log.error('postgres ended unexpectedly', { process_id: current.pid, said: current.said() })
         current = null
-        for (const listener of listeners) listener()
       }
       await clock.sleep(backoffMs(RESTART, failures, 0), stopping.signal).catch(() => undefined)
       failures += 1
@@ -123,7 +118,6 @@ function supervise(options: ServerOptions, first: Server) {
   const guarding = guard()
   return {
     pid: () => current?.pid ?? null,
-    onExit: (listener: () => void) => void listeners.push(listener),
     stop: async () => {
       stopping.abort()
       if (current !== null) await stopServer(current, clock)

@@ -195,21 +195,13 @@ export function listTransitions(db: Db, id: InstanceId): Promise<Result<readonly
 }
 
 /** Live instances by runtime and state, for the gauges. */
-export function countInstances(
-  db: Db,
-): Promise<Result<readonly { runtime: string; state: PhaseKind; count: number; healthy: number; unhealthy: number }[], Failure>> {
+export function countInstances(db: Db): Promise<Result<readonly { runtime: string; state: PhaseKind; count: number }[], Failure>> {
   return attempt(async () => {
     const rows = await db
       .selectFrom('instances')
       .where('deleted_at_ms', 'is', null)
       .groupBy(['runtime', 'state'])
-      .select([
-        'runtime',
-        'state',
-        sql<number>`count(*)`.as('count'),
-        sql<number>`count(*) filter (where observed ->> 'health' = 'healthy')`.as('healthy'),
-        sql<number>`count(*) filter (where observed ->> 'health' = 'unhealthy')`.as('unhealthy'),
-      ])
+      .select(['runtime', 'state', sql<number>`count(*)`.as('count')])
       .execute()
     return rows.map((row) => ({ ...row, state: StateName.parse(row.state) }))
   })
