@@ -1,6 +1,6 @@
 // Asking drivers what exists. A driver that did not answer is `unknown`, never `none`.
 import type { Clock } from '../../base/clock.ts'
-import { withDeadline } from '../../base/deadline.ts'
+import { DeadlineError, withDeadline } from '../../base/deadline.ts'
 import { err, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
@@ -49,6 +49,9 @@ async function bounded<T>(
   try {
     return await withDeadline(clock, deadlineMs, signal, work)
   } catch (error) {
-    return err(failure('runtime_unreachable', `The runtime did not answer within ${deadlineMs} ms.`, {}, error))
+    // Whatever it was: nothing is known. But a bug must not look like a slow engine.
+    if (error instanceof DeadlineError) return err(failure('runtime_unreachable', `The runtime gave ${error.message}.`, {}, error))
+    if (signal.aborted) return err(failure('cancelled', 'It was no longer asked.', {}, error))
+    return err(failure('internal', `Asking the runtime failed: ${error instanceof Error ? error.message : String(error)}.`, {}, error))
   }
 }
