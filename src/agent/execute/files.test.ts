@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { desired, ID } from '../../../tests/support/agent-world.ts'
 import { tmpDir } from '../../../tests/support/tmp.ts'
 import { InstanceId } from '../../contracts/ids.ts'
+import { openJournal } from '../journal/journal.ts'
 import { newRecord } from '../model/record.ts'
 import { openInstanceFiles } from './files.ts'
 
@@ -18,4 +19,15 @@ test('one journal that cannot be read is named, and does not keep the agent from
   const loaded = await openInstanceFiles(dir, log).load()
   expect(loaded).toMatchObject({ ok: true, value: [{ last: { record: { desired: { id: ID } } } }] })
   expect(told).toContain('instance journal not read')
+})
+
+test('lines that this version does not understand are told; the last one it does understand counts', async () => {
+  const dir = await tmpDir()
+  const told: string[] = []
+  const log = { debug() {}, info() {}, warn() {}, error: (msg: string) => void told.push(msg) }
+  const record = newRecord(desired(), 1)
+  await openInstanceFiles(dir, log).append(ID, { record, transitions: [] })
+  expect(await openJournal(join(dir, 'instances', ID, 'journal')).append({ record: 'of another shape' })).toMatchObject({ ok: true })
+  expect(await openInstanceFiles(dir, log).load()).toMatchObject({ ok: true, value: [{ last: { record } }] })
+  expect(told).toEqual(['journal lines not understood'])
 })

@@ -69,10 +69,11 @@ export function openInstanceFiles(stateDir: string, log: Logger): InstanceFiles 
 /** A journal that cannot be read is one instance's trouble: the others are looked after. */
 function readLines(path: string, id: InstanceId, log: Logger): readonly JournalLine[] {
   try {
-    return readJournalSync(path).flatMap((raw) => {
-      const line = JournalLine.safeParse(raw)
-      return line.success ? [line.data] : []
-    })
+    const parsed = readJournalSync(path).map((raw) => JournalLine.safeParse(raw))
+    const strange = parsed.filter((line) => !line.success).length
+    // Written whole, and not by this version: what they said of the instance is gone from here on.
+    if (strange > 0) log.error('journal lines not understood', { instance_id: id, lines: strange, of: parsed.length })
+    return parsed.flatMap((line) => (line.success ? [line.data] : []))
   } catch (error) {
     const { code, detail } = fileFailure(error, path)
     log.error('instance journal not read', { instance_id: id, error_code: code, error: detail })
