@@ -347,7 +347,7 @@ function connect(shared: Shared, instances: Instances, scanner: Scanner, reporte
     onAck: (items) => {
       for (const { id, seq } of items) instances.acked(id, seq)
     },
-    onRequest: (request, reply, signal) => answer(requests, request, (chunk) => void reply.chunk(chunk), signal),
+    onRequest: (request, send, signal) => answer(requests, request, send, signal),
     onConnected: (connected) => {
       if (connected) reporter.resendAll()
     },

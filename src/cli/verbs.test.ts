@@ -209,6 +209,27 @@ test('logs are printed as they are; with --json one object per line', async () =
   expect(JSON.parse(json.out)).toEqual({ stream: 'stdout', at: '2026-11-21T05:00:00.000Z', data: '\u001b[1mhi' })
 })
 
+test('logs tell to the byte what a bounded file dropped under way, where it is missing, and do not count it again at the end', async () => {
+  const lines = [
+    { stream: 'stdout', at: null, data: base64('one\n') },
+    { stream: 'stdout', at: null, data: base64('nine\n'), lost_bytes: 40_961 },
+    { end: true, exit_code: null, lost_bytes: 2048 + 40_961 },
+  ]
+  const plain = await run(['logs', 'web', '-f', '--previous'], () => ({ lines }))
+  expect(plain).toMatchObject({ code: 0, out: 'one\nnine\n' })
+  expect(plain.err).toMatch(/^40961 bytes of stdout are missing here: .*\n2Ki of older output are gone.*\n$/)
+  const json = await run(['logs', 'web', '--json'], () => ({ lines }))
+  expect(
+    json.out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line)),
+  ).toEqual([
+    { stream: 'stdout', at: null, data: 'one\n' },
+    { stream: 'stdout', at: null, data: 'nine\n', lost_bytes: 40_961 },
+  ])
+})
+
 test('label and metadata set and remove in one call, guarded by a version', async () => {
   const answer = () => ({ body: instanceView({ labels: { tier: 'front' }, version: 5 }) })
   const { out, asked } = await run(['label', 'web', 'tier=front', 'old-', '--if-version', '4'], answer)

@@ -16,10 +16,12 @@ export interface OutputChunk {
   /** RFC 3339; null where the runtime keeps no times. */
   readonly at: string | null
   readonly data: Buffer
+  /** Bytes of this stream missing right before `data`: a bounded log dropped them before this reader came to them. */
+  readonly lostBytes: number
 }
 export interface StreamEnd {
   readonly exitCode: number | null
-  /** Log bytes that bounded files had to drop. */
+  /** Log bytes that bounded files had dropped before this reader came to them, those told with chunks among them. */
   readonly lostBytes: number | null
 }
 export type OnChunk = (chunk: OutputChunk) => void | Promise<void>
@@ -71,7 +73,8 @@ export async function readOutput(
         return err(failure('internal', 'The server sent a line that is not of this protocol; are both of the same version?'))
       if ('error' in line.data) return err(problemToFailure(line.data.error))
       if ('end' in line.data) return ok({ exitCode: line.data.exit_code, lostBytes: line.data.lost_bytes })
-      await onChunk({ ...line.data, data: Buffer.from(line.data.data, 'base64') })
+      const { stream, at, data, lost_bytes = 0 } = line.data
+      await onChunk({ stream, at, data: Buffer.from(data, 'base64'), lostBytes: lost_bytes })
     }
     return err(failure('control_unreachable', `${transport.url} ended the stream before its end.`, { url: transport.url }))
   } catch (error) {

@@ -6,7 +6,7 @@ import { InstanceId, NodeId, OrgId } from './ids.ts'
 import { Attempt, CheckStanding, CloudInitStatus, Exit, HealthWord, LastError, PHASE_KINDS, Phase, type PhaseKind } from './phase.ts'
 import { InstanceSpec, RecoveryMode, Runtime } from './spec.ts'
 
-export const PROTOCOL_VERSION = 1
+export const PROTOCOL_VERSION = 2
 export const LINK_PATH = '/v1/agent/link'
 export const LINK_MESSAGE_BYTES_MAX = 64 * 2 ** 20
 
@@ -125,8 +125,14 @@ export const AgentRequest = z.discriminatedUnion('op', [
 ])
 export type AgentRequest = z.infer<typeof AgentRequest>
 
-/** `data` is base64. `stream` of a log chunk tells stdout from stderr. */
-export const ReplyChunk = z.object({ stream: z.enum(['stdout', 'stderr']), data: z.string(), atMs: z.number().nullable() })
+/** `data` is base64, of at most CHUNK_BYTES_MAX bytes. `stream` of a log chunk tells stdout from stderr. */
+export const ReplyChunk = z.object({
+  stream: z.enum(['stdout', 'stderr']),
+  data: z.string(),
+  atMs: z.number().nullable(),
+  /** Log bytes of this stream that were dropped between the chunk before and this one. */
+  lostBytes: z.number(),
+})
 export type ReplyChunk = z.infer<typeof ReplyChunk>
 
 /** Figures of a running instance; null = this runtime cannot tell. */
@@ -165,7 +171,7 @@ export const FromAgent = z.discriminatedUnion('type', [
     error: WireFailure.nullable(),
     exitCode: z.number().nullable(),
     stats: Stats.nullable(),
-    /** Log bytes that bounded files had to drop, over the life of the streams shown. */
+    /** Log bytes that bounded files had dropped before this reader came to them; what its chunks told is in it. */
     lostBytes: z.number().nullable(),
   }),
 ])
@@ -178,7 +184,9 @@ export const FromControl = z.discriminatedUnion('type', [
   z.object({ type: z.literal('desired'), items: z.array(Desired) }),
   /** Stored durably up to this transition. `deleted` instances may be forgotten. */
   z.object({ type: z.literal('ack'), items: z.array(z.object({ id: InstanceId, seq: z.number() })) }),
-  z.object({ type: z.literal('request'), requestId: z.string(), request: AgentRequest }),
+  /** Chunks may cost `windowBytes` in all (stream-window.ts), and what is credited later. */
+  z.object({ type: z.literal('request'), requestId: z.string(), request: AgentRequest, windowBytes: z.number() }),
+  z.object({ type: z.literal('credit'), requestId: z.string(), bytes: z.number() }),
   z.object({ type: z.literal('cancel'), requestId: z.string() }),
 ])
 export type FromControl = z.infer<typeof FromControl>

@@ -230,7 +230,13 @@ export type EnvStatusView = z.infer<typeof EnvStatusView>
 
 /** One line of an NDJSON answer (logs, exec): output, or the end, or the error that cut it short. The last line is never output. */
 export const StreamLine = z.union([
-  z.object({ stream: z.enum(['stdout', 'stderr']), at: time.nullable(), data: z.base64() }),
+  z.object({
+    stream: z.enum(['stdout', 'stderr']),
+    at: time.nullable(),
+    data: z.base64(),
+    /** Bytes of this stream missing right before `data`: the bounded log dropped them before they were read. Absent = none. */
+    lost_bytes: z.number().optional(),
+  }),
   z.object({ end: z.literal(true), exit_code: z.number().nullable(), lost_bytes: z.number().nullable() }),
   z.object({ error: Problem }),
 ])

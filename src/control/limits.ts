@@ -1,6 +1,7 @@
 // Every bound of the control plane in one place, and the relations between them.
 import { assert } from '../base/assert.ts'
 import { LINK_MESSAGE_BYTES_MAX } from '../contracts/agent-protocol.ts'
+import { WINDOW_BYTES, WINDOW_BYTES_MIN } from '../contracts/stream-window.ts'
 
 const MIB = 2 ** 20
 
@@ -20,8 +21,12 @@ export const LIMITS = {
   eventPollMs: 2000,
   eventTailMax: 2000,
   eventStreamsMax: 1000,
+  /** For events, which can be had again from the store. A reader of output may take its time. */
   slowReaderMs: 30_000,
-  outputBufferBytesMax: 32 * MIB,
+  /** Of one logs or exec that waits here for its reader. */
+  outputWindowBytes: WINDOW_BYTES,
+  /** How soon TCP asks a quiet reader of output whether its machine is still there; a stopped process is no dead one. */
+  outputKeepAliveMs: 30_000,
   streamHeadMs: 1000,
   statsMs: 10_000,
   linkHelloMs: 10_000,
@@ -50,3 +55,5 @@ assert(LIMITS.drainMs > LIMITS.storeAnswerMs, 'drainMs > storeAnswerMs')
 assert(LIMITS.observedBatchMax <= LIMITS.observedQueueMax, 'observedBatchMax <= observedQueueMax')
 // Beyond this a client whose request times out would meet our answer too late.
 assert(LIMITS.storeAnswerMs <= 3000, 'storeAnswerMs <= 3000')
+// A chunk that does not fit would stop its stream for ever.
+assert(LIMITS.outputWindowBytes >= WINDOW_BYTES_MIN, 'outputWindowBytes >= WINDOW_BYTES_MIN')

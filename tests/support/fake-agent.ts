@@ -27,7 +27,8 @@ export interface FakeAgent {
     type: T,
     matches?: (message: Extract<FromControl, { type: T }>) => boolean,
   ): Promise<Extract<FromControl, { type: T }>>
-  onRequest(answer: (requestId: string, request: AgentRequest) => void): void
+  onRequest(answer: (requestId: string, request: AgentRequest, windowBytes: number) => void): void
+  onCredit(take: (requestId: string, bytes: number) => void): void
   /** Stops answering pings and reading: what a cut cable looks like. */
   freeze(): void
   close(): Promise<void>
@@ -53,12 +54,14 @@ export async function connectAgent(options: FakeAgentOptions): Promise<FakeAgent
   const heard: FromControl[] = []
   const desired = new Map<string, Desired>()
   let closed: FakeAgent['closed'] = null
-  let answer: (requestId: string, request: AgentRequest) => void = () => {}
+  let answer: Parameters<FakeAgent['onRequest']>[0] = () => {}
+  let credit: Parameters<FakeAgent['onCredit']>[0] = () => {}
   socket.on('message', (data) => {
     const message = FromControl.parse(JSON.parse(String(data)))
     heard.push(message)
     if (message.type === 'welcome' || message.type === 'desired') for (const item of message.items) desired.set(item.id, item)
-    if (message.type === 'request') answer(message.requestId, message.request)
+    if (message.type === 'request') answer(message.requestId, message.request, message.windowBytes)
+    if (message.type === 'credit') credit(message.requestId, message.bytes)
   })
   socket.on('close', (code, reason) => {
     closed = { code, reason: String(reason) }
@@ -78,6 +81,9 @@ export async function connectAgent(options: FakeAgentOptions): Promise<FakeAgent
     },
     onRequest(given) {
       answer = given
+    },
+    onCredit(given) {
+      credit = given
     },
     freeze: () => socket.pause(),
     async close() {

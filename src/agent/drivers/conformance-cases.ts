@@ -2,12 +2,28 @@
 import assert from 'node:assert/strict'
 import { systemClock, systemRandom } from '../../base/system.ts'
 import { type Bench, joined, must, type Program, until } from './conformance-kit.ts'
-import type { LogChunk } from './driver.ts'
+import type { Emit, LogChunk } from './driver.ts'
 
 type Case = (bench: Bench) => Promise<void>
 
 const NASTY = ['two words', 'single \' double " dollar $HOME `tick` \\', 'ünïcödé ☃ 𝄞', 'line\nbreak\ttab', '', '*', '-n']
 const BYTES = Buffer.from(Array.from({ length: 256 }, (_, index) => index))
+
+/** A reader that takes nothing until released or aborted. */
+function heldReader(signal?: AbortSignal) {
+  const released = Promise.withResolvers<void>()
+  signal?.addEventListener('abort', () => released.resolve(), { once: true })
+  const held = { stdout: 0, stderr: 0 }
+  let [pieces, mostAtOnce] = [0, 0]
+  const emit: Emit = async ({ stream }) => {
+    pieces += 1
+    held[stream] += 1
+    mostAtOnce = Math.max(mostAtOnce, held[stream])
+    await released.promise
+    held[stream] -= 1
+  }
+  return { emit, release: () => released.resolve(), pieces: () => pieces, mostAtOnce: () => mostAtOnce }
+}
 
 const life = {
   'a started instance runs, and list and inspect see it with pid, start time and nonce': async (bench) => {
@@ -181,7 +197,12 @@ const evidence = {
     const want = bench.want({ kind: 'print', stdout: Buffer.from('hello\n'), stderr: Buffer.alloc(0) })
     await bench.start(want)
     const chunks: LogChunk[] = []
-    const followed = bench.driver.logs(want, { follow: true, tailLines: null, sinceMs: null }, (chunk) => chunks.push(chunk), bench.signal)
+    const followed = bench.driver.logs(
+      want,
+      { follow: true, tailLines: null, sinceMs: null },
+      (chunk) => void chunks.push(chunk),
+      bench.signal,
+    )
     await until('the line arrives while following', () => joined(chunks).stdout.toString() === 'hello\n')
     await bench.stop(want, 100)
     assert.equal(must(await followed).lostBytes ?? 0, 0)
@@ -205,6 +226,42 @@ const evidence = {
     const done = await bench.exec(want, { kind: 'cat' }, { stdin: BYTES })
     assert.deepEqual(done.result, { ok: true, value: 0 })
     assert.ok(done.stdout.equals(BYTES), 'all 256 byte values, unchanged')
+  },
+  'output waits for a reader that takes its time, one piece of a stream at once; then it gets every byte': async (bench) => {
+    const want = await bench.startReady()
+    const slow = heldReader()
+    const sent = Buffer.from(Array.from({ length: 4 * 2 ** 20 }, (_, index) => index % 251))
+    const running = bench.exec(want, { kind: 'cat' }, { stdin: sent, timeoutMs: 60_000 }, slow.emit)
+    await until('the first piece', () => slow.pieces() > 0)
+    // What is asked meanwhile does not wait with it, and proves that time has passed in which nothing more was handed on.
+    assert.deepEqual((await bench.exec(want, { kind: 'exit', code: 7 })).result, { ok: true, value: 7 })
+    assert.equal(slow.pieces(), 1)
+    slow.release()
+    const done = await running
+    assert.deepEqual(done.result, { ok: true, value: 0 })
+    assert.ok(done.stdout.equals(sent), 'every byte, in order')
+    assert.equal(slow.mostAtOnce(), 1)
+  },
+  'a reader that stands still keeps nothing from being cancelled': async (bench) => {
+    const want = bench.want({ kind: 'print', stdout: BYTES, stderr: Buffer.from('to stderr\n') })
+    await bench.start(want)
+    // The engine hands an unfinished line over at the end of the workload only.
+    const stopper = new AbortController()
+    const slow = heldReader(stopper.signal)
+    const followed = bench.driver.logs(want, { follow: true, tailLines: null, sinceMs: null }, slow.emit, stopper.signal)
+    await until('the first piece', () => slow.pieces() > 0)
+    stopper.abort()
+    assert.equal((await followed).ok, true)
+    const live = await bench.startReady()
+    const given = { stdin: Buffer.alloc(2 ** 20, 'x'), command: bench.harness.command({ kind: 'cat' }), timeoutMs: 60_000, user: null }
+    const other = new AbortController()
+    const held = heldReader(other.signal)
+    const running = bench.driver.exec(live, given, held.emit, other.signal)
+    await until('the first piece', () => held.pieces() > 0)
+    other.abort()
+    const result = await running
+    // The fake's command ends with its output, and then there is nothing left to cancel.
+    if (bench.harness.runtime !== 'fake') assert.equal(result.ok ? 'ok' : result.error.code, 'cancelled')
   },
   'exec ends at its timeout and says so': async (bench) => {
     const want = await bench.startReady()

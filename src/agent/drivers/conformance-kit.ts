@@ -4,7 +4,7 @@ import { systemClock, systemRandom } from '../../base/system.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import { type InstanceId, newId } from '../../contracts/ids.ts'
 import type { InstanceSpec, Runtime } from '../../contracts/spec.ts'
-import type { Driver, DriverEvent, ExecOptions, LogChunk, LogOptions, Seen, Target, Wanted } from './driver.ts'
+import type { Driver, DriverEvent, Emit, ExecOptions, LogChunk, LogOptions, Seen, Target, Wanted } from './driver.ts'
 
 /** What a workload of the suite does. `run`, `stubborn`, `print` and `dump` stay until ended; the first two print `ready` first. */
 export type Program =
@@ -185,7 +185,7 @@ export class Bench {
   async logs(target: Target, options: Partial<LogOptions> = {}): Promise<{ stdout: Buffer; stderr: Buffer }> {
     const chunks: LogChunk[] = []
     const all = { follow: false, tailLines: null, sinceMs: null, ...options }
-    must(await this.driver.logs(target, all, (chunk) => chunks.push(chunk), this.signal))
+    must(await this.driver.logs(target, all, (chunk) => void chunks.push(chunk), this.signal))
     return joined(chunks)
   }
 
@@ -193,10 +193,15 @@ export class Bench {
     return (await this.logs(target)).stdout.toString()
   }
 
-  async exec(target: Target, program: Program, options: Partial<ExecOptions> = {}) {
+  /** `meanwhile` is the reader: the next piece comes when it has taken the one before. */
+  async exec(target: Target, program: Program, options: Partial<ExecOptions> = {}, meanwhile: Emit = () => undefined) {
     const chunks: LogChunk[] = []
     const all = { command: this.harness.command(program), stdin: null, timeoutMs: 10_000, user: null, ...options }
-    const result = await this.driver.exec(target, all, (chunk) => chunks.push(chunk), this.signal)
+    const take: Emit = (chunk) => {
+      chunks.push({ ...chunk, data: Uint8Array.from(chunk.data) })
+      return meanwhile(chunk)
+    }
+    const result = await this.driver.exec(target, all, take, this.signal)
     return { result, ...joined(chunks) }
   }
 

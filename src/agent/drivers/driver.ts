@@ -66,8 +66,11 @@ export interface LogChunk {
   readonly stream: 'stdout' | 'stderr'
   readonly data: Uint8Array
   readonly atMs: number | null
+  /** Bytes of this stream that were dropped before they could be read, right before `data`; absent = none. */
+  readonly lostBytes?: number
 }
 export interface LogsEnd {
+  /** Bytes of what was asked for, or older, that were dropped before they could be read, over both streams; null = not known. */
   readonly lostBytes: number | null
 }
 
@@ -78,7 +81,11 @@ export interface ExecOptions {
   readonly user: string | null
 }
 
-export type Emit = (chunk: LogChunk) => void
+/**
+ * Resolves when its reader has room for more, or when the signal of the call is aborted; until then the caller reads nothing further of
+ * that stream, so that a log file or the pipe of a command waits and not our memory. Never rejects. `data` may be used again afterwards.
+ */
+export type Emit = (chunk: LogChunk) => Promise<void> | void
 
 /** "Look again" notes; a lost one costs latency, never correctness. */
 export type DriverEvent =

@@ -5,7 +5,8 @@ import type { AgentRequest, ReplyChunk, Stats } from '../../contracts/agent-prot
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { Runtime } from '../../contracts/spec.ts'
-import type { Driver, LogChunk } from '../drivers/driver.ts'
+import { CHUNK_BYTES_MAX } from '../../contracts/stream-window.ts'
+import type { Driver, Emit } from '../drivers/driver.ts'
 import type { InstanceRecord } from '../model/record.ts'
 import { guard } from './execute.ts'
 
@@ -28,7 +29,7 @@ export interface RequestDeps {
 export async function answer(
   deps: RequestDeps,
   request: AgentRequest,
-  emit: (chunk: ReplyChunk) => void,
+  hand: (chunk: ReplyChunk) => Promise<void>,
   signal: AbortSignal,
 ): Promise<Answer> {
   const record = deps.record(request.instanceId)
@@ -43,7 +44,7 @@ export async function answer(
     incarnation: record.incarnation - (request.op === 'logs' && request.previous ? 1 : 0),
     nonce: request.op === 'logs' && request.previous ? '' : record.nonce,
   }
-  const send = (chunk: LogChunk) => emit({ stream: chunk.stream, data: Buffer.from(chunk.data).toString('base64'), atMs: chunk.atMs })
+  const send = inPieces(hand)
   switch (request.op) {
     case 'logs': {
       const ended = await caught(() =>
@@ -66,6 +67,17 @@ export async function answer(
     }
     default:
       return request satisfies never
+  }
+}
+
+/** A driver's chunks as those of the link, none of them too large. Resolves when the last piece is on its way. */
+function inPieces(hand: (chunk: ReplyChunk) => Promise<void>): Emit {
+  return async ({ stream, data, atMs, lostBytes = 0 }) => {
+    const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+    for (let from = 0; from === 0 || from < bytes.length; from += CHUNK_BYTES_MAX) {
+      const piece = bytes.toString('base64', from, from + CHUNK_BYTES_MAX)
+      await hand({ stream, data: piece, atMs, lostBytes: from === 0 ? lostBytes : 0 })
+    }
   }
 }
 

@@ -1,26 +1,31 @@
 import { describe, expect, test } from 'vitest'
 import { eventually, ID, startControl, startLink } from '../../../tests/support/link-bench.ts'
+import { waitFor } from '../../../tests/support/wait.ts'
+import { CHUNK_BYTES_MAX, chunkCost, WINDOW_BYTES } from '../../contracts/stream-window.ts'
 import type { OnRequest } from './answers.ts'
 import { LINK_LIMITS } from './limits.ts'
 
 const stats = { op: 'stats', instanceId: ID } as const
+const windowBytes = WINDOW_BYTES
+const chunkOf = (data: string) => ({ stream: 'stdout', data, atMs: null, lostBytes: 0 }) as const
+const FULL = chunkOf('A'.repeat((CHUNK_BYTES_MAX / 3) * 4))
 const answered: Awaited<ReturnType<OnRequest>> = { error: null, exitCode: null, stats: null, lostBytes: null }
 
 describe('requests of the control plane', () => {
   test('chunks come in order, then exactly one reply', async () => {
     const control = await startControl()
     const { connected } = startLink(control.url, {
-      onRequest: async (_request, reply) => {
-        for (const data of ['YQ==', 'Yg==']) reply.chunk({ stream: 'stdout', data, atMs: null })
+      onRequest: async (_request, send) => {
+        for (const data of ['YQ==', 'Yg==']) await send(chunkOf(data))
         return { ...answered, exitCode: 3, lostBytes: 12 }
       },
     })
     await connected()
-    control.send({ type: 'request', requestId: 'r1', request: stats })
+    control.send({ type: 'request', requestId: 'r1', request: stats, windowBytes })
     await eventually('the reply', () => control.ofType('reply').length === 1)
     expect(control.told.filter((message) => 'requestId' in message)).toEqual([
-      { type: 'chunk', requestId: 'r1', chunk: { stream: 'stdout', data: 'YQ==', atMs: null } },
-      { type: 'chunk', requestId: 'r1', chunk: { stream: 'stdout', data: 'Yg==', atMs: null } },
+      { type: 'chunk', requestId: 'r1', chunk: chunkOf('YQ==') },
+      { type: 'chunk', requestId: 'r1', chunk: chunkOf('Yg==') },
       { type: 'reply', requestId: 'r1', error: null, exitCode: 3, stats: null, lostBytes: 12 },
     ])
   })
@@ -38,8 +43,9 @@ describe('requests of the control plane', () => {
       type: 'request',
       requestId: 'r1',
       request: { op: 'logs', instanceId: ID, follow: false, tailLines: null, sinceMs: null, previous: false },
+      windowBytes,
     })
-    control.send({ type: 'request', requestId: 'r2', request: stats })
+    control.send({ type: 'request', requestId: 'r2', request: stats, windowBytes })
     await eventually('both replies', () => control.ofType('reply').length === 2)
     expect(control.ofType('reply').map(({ error }) => error)).toEqual([
       { code: 'not_found', detail: 'none', fields: { a: ['x'] } },
@@ -61,7 +67,7 @@ describe('requests of the control plane', () => {
         ),
     })
     await connected()
-    for (const requestId of ['r1', 'r2']) control.send({ type: 'request', requestId, request: stats })
+    for (const requestId of ['r1', 'r2']) control.send({ type: 'request', requestId, request: stats, windowBytes })
     control.send({ type: 'cancel', requestId: 'r1' })
     control.send({ type: 'cancel', requestId: 'unknown' })
     await eventually('r1 is answered', () => control.ofType('reply').some(({ requestId }) => requestId === 'r1'))
@@ -85,9 +91,9 @@ describe('requests of the control plane', () => {
       },
     })
     await connected()
-    for (let n = 0; n < LINK_LIMITS.requestsMax; n += 1) control.send({ type: 'request', requestId: `r${n}`, request: stats })
-    control.send({ type: 'request', requestId: 'r0', request: stats })
-    control.send({ type: 'request', requestId: 'one-more', request: stats })
+    for (let n = 0; n < LINK_LIMITS.requestsMax; n += 1) control.send({ type: 'request', requestId: `r${n}`, request: stats, windowBytes })
+    control.send({ type: 'request', requestId: 'r0', request: stats, windowBytes })
+    control.send({ type: 'request', requestId: 'one-more', request: stats, windowBytes })
     await eventually('the refusal', () => control.ofType('reply').length === 1)
     expect(control.ofType('reply')[0]).toMatchObject({ requestId: 'one-more', error: { code: 'too_many_requests' } })
     expect(begun).toBe(LINK_LIMITS.requestsMax)
@@ -95,52 +101,115 @@ describe('requests of the control plane', () => {
     await eventually('all answered', () => control.ofType('reply').length === LINK_LIMITS.requestsMax + 1)
   })
 
-  test('a reader that does not read makes the writer wait, and the observations are refused, not hoarded', async () => {
+  /** Hands on full chunks until aborted, or `count` of them; says how many were taken off its hands. */
+  function flood(count = Number.POSITIVE_INFINITY) {
+    const handed = new Map<string, number>()
+    let asked = 0
+    const onRequest: OnRequest = async (_request, send, signal) => {
+      asked += 1
+      const name = `r${asked}`
+      for (let n = 1; n <= count && !signal.aborted; n += 1) {
+        await send(FULL)
+        if (!signal.aborted) handed.set(name, n)
+      }
+      return answered
+    }
+    return { handed, onRequest }
+  }
+  const PER_WINDOW = Math.floor(WINDOW_BYTES / chunkCost(FULL))
+
+  test('a request sends what its window allows and then waits; credit lets it go on exactly so far', async () => {
     const control = await startControl()
-    const data = 'A'.repeat(2 ** 20)
-    let sent = 0
-    let drained = false
-    const { link, connected } = startLink(control.url, {
-      onRequest: async (_request, reply, signal) => {
-        while (!signal.aborted && reply.chunk({ stream: 'stdout', data, atMs: null })) sent += 1
-        await reply.drained()
-        drained = true
-        return answered
-      },
-    })
+    const { handed, onRequest } = flood()
+    const { connected } = startLink(control.url, { onRequest })
     await connected()
-    for (const client of control.clients) client.pause()
-    control.send({ type: 'request', requestId: 'r', request: stats })
-    // A paused ws client still reads what it has: the writer stops only when the kernel's buffers are full too.
-    await eventually('told to wait', () => sent > 0)
-    expect(sent).toBeLessThan(64)
-    expect(link.connected()).toBe(true)
-    expect(drained).toBe(false)
-    for (const client of control.clients) client.resume()
-    await eventually('drained and answered', () => drained && control.ofType('reply').length === 1)
-    expect(control.ofType('chunk').length).toBe(sent + 1)
+    control.send({ type: 'request', requestId: 'r1', request: stats, windowBytes })
+    await eventually('the window is used up', () => control.ofType('chunk').length === PER_WINDOW)
+    // An answer to something asked later proves that nothing more was on its way.
+    control.send({ type: 'credit', requestId: 'unknown', bytes: 10 ** 9 })
+    control.send({ type: 'credit', requestId: 'r1', bytes: 3 * chunkCost(FULL) })
+    await eventually('the credit is used up', () => control.ofType('chunk').length === PER_WINDOW + 3)
+    expect(handed.get('r1')).toBe(PER_WINDOW + 3)
+    control.send({ type: 'cancel', requestId: 'r1' })
+    await eventually('ended at once', () => control.ofType('reply').length === 1)
+    expect(control.ofType('chunk')).toHaveLength(PER_WINDOW + 3)
   })
 
-  test('a writer that never waits is ended before it fills the memory', async () => {
+  test('a request that waits for its reader holds up no other one, no observation and no heartbeat', async () => {
     const control = await startControl()
-    const data = 'A'.repeat(2 ** 20)
-    let sent = 0
-    let observedTaken = true
-    const { link, connected } = startLink(control.url, {
-      onRequest: async (_request, reply, signal) => {
-        for (; !signal.aborted && sent < 500; sent += 1) reply.chunk({ stream: 'stdout', data, atMs: null })
-        observedTaken = link.sendObserved([])
-        return answered
+    const { handed, onRequest } = flood(5 * PER_WINDOW)
+    const { link, clock, connected } = startLink(control.url, { onRequest })
+    await connected()
+    control.send({ type: 'request', requestId: 'r1', request: stats, windowBytes })
+    await eventually('r1 stands', () => handed.get('r1') === PER_WINDOW)
+    control.send({ type: 'request', requestId: 'r2', request: stats, windowBytes: 6 * WINDOW_BYTES })
+    await eventually('r2 is answered', () => control.ofType('reply').length === 1)
+    expect(control.ofType('reply')[0]).toMatchObject({ requestId: 'r2', error: null })
+    expect(link.sendObserved([])).toBe(true)
+    const beats = control.ofType('heartbeat').length
+    await clock.advance(LINK_LIMITS.heartbeatMs)
+    await eventually('both came through', () => control.ofType('observed').length === 1 && control.ofType('heartbeat').length === beats + 1)
+    expect(handed.get('r1')).toBe(PER_WINDOW)
+  })
+
+  test('a connection that takes nothing keeps little waiting for it, and output takes turns', async () => {
+    const control = await startControl()
+    const { handed, onRequest } = flood()
+    const { link, connected } = startLink(control.url, { onRequest })
+    await connected()
+    const granted = 2 ** 30
+    for (const client of control.clients) client.pause()
+    for (const requestId of ['r1', 'r2', 'r3']) control.send({ type: 'request', requestId, request: stats, windowBytes: granted })
+    // A paused socket still takes what the kernel has room for; then all stand, at about the same place.
+    const places = () => ['r1', 'r2', 'r3'].map((name) => handed.get(name) ?? 0)
+    let before = ''
+    await waitFor(
+      () => {
+        const now = places().join()
+        const stands = now === before && places().every((n) => n > 0)
+        before = now
+        return stands
+      },
+      { what: 'all stand', deadlineMs: 10_000, everyMs: 200 },
+    )
+    expect(Math.max(...places()) - Math.min(...places())).toBeLessThanOrEqual(PER_WINDOW)
+    // An observation is taken at once: little is ahead of it.
+    expect(link.sendObserved([])).toBe(true)
+    const ahead = places().reduce((sum, n) => sum + n, 0)
+    for (const client of control.clients) client.resume()
+    await eventually('the observation arrived', () => control.ofType('observed').length === 1)
+    const at = control.told.findIndex(({ type }) => type === 'observed')
+    expect(control.told.slice(0, at).filter(({ type }) => type === 'chunk').length).toBeLessThanOrEqual(ahead + 3)
+    for (const requestId of ['r1', 'r2', 'r3']) control.send({ type: 'cancel', requestId })
+    await eventually('ended', () => control.ofType('reply').length === 3)
+  })
+
+  test('a connection that is lost ends a request that waits for credit, and one that waits for its turn', async () => {
+    const control = await startControl()
+    const { handed, onRequest } = flood()
+    let ended = 0
+    const { connected } = startLink(control.url, {
+      onRequest: async (request, send, signal) => {
+        const answer = await onRequest(request, send, signal)
+        ended += 1
+        return answer
       },
     })
     await connected()
+    control.send({ type: 'request', requestId: 'r1', request: stats, windowBytes })
+    await eventually('r1 stands', () => control.ofType('chunk').length === PER_WINDOW)
     for (const client of control.clients) client.pause()
-    control.send({ type: 'request', requestId: 'r', request: stats })
-    await eventually('stopped', () => sent > 0)
-    expect(sent).toBeLessThan(100)
-    expect(observedTaken).toBe(false)
-    for (const client of control.clients) client.resume()
-    await eventually('answered', () => control.ofType('reply').length === 1)
-    expect(control.ofType('reply')[0]).toMatchObject({ error: { code: 'cancelled' } })
+    control.send({ type: 'request', requestId: 'r2', request: stats, windowBytes: 2 ** 30 })
+    let before = 0
+    await waitFor(
+      () => {
+        const stands = handed.get('r2') === before
+        before = handed.get('r2') ?? 0
+        return stands
+      },
+      { what: 'r2 stands', deadlineMs: 10_000, everyMs: 200 },
+    )
+    for (const client of control.clients) client.terminate()
+    await eventually('both have ended', () => ended === 2)
   })
 })

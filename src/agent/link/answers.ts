@@ -1,8 +1,10 @@
-// Requests of control under way on one connection: bounded in number and in buffered bytes, each with its own signal, all of them
-// ended when the connection is. Exactly one reply per request, unless the connection is gone.
+// Requests of control under way on one connection: bounded in number, each with its own signal and its own window, all of them ended
+// when the connection is. A chunk waits until the reader has room for it, and then for its turn at the socket; so output that nobody
+// reads stays where it comes from and holds up no other request. Exactly one reply per request, unless the connection is gone.
 import type { Logger } from '../../base/log.ts'
 import type { AgentRequest, FromAgent, ReplyChunk, Stats } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
+import { chunkCost, SendWindow } from '../../contracts/stream-window.ts'
 import type { LINK_LIMITS } from './limits.ts'
 
 export interface Answer {
@@ -12,62 +14,58 @@ export interface Answer {
   readonly lostBytes: number | null
 }
 
-export interface Reply {
-  /** Always takes the chunk, unless the request is ending; false = wait for `drained` before the next. */
-  chunk(chunk: ReplyChunk): boolean
-  drained(): Promise<void>
-}
+/** Hands on one chunk. Resolves when it is on its way, or when the request is ending and nothing is handed on any more. */
+export type SendChunk = (chunk: ReplyChunk) => Promise<void>
 
-export type OnRequest = (request: AgentRequest, reply: Reply, signal: AbortSignal) => Promise<Answer>
+export type OnRequest = (request: AgentRequest, send: SendChunk, signal: AbortSignal) => Promise<Answer>
 
 /** The writing side of a connection. */
 export interface Outlet {
   send(message: FromAgent): void
-  bufferedBytes(): number
-  /** Resolves when fewer bytes are buffered, or the connection is gone. */
-  below(bytes: number): Promise<void>
+  /** Sends it when little is buffered, in the order of asking. Resolves when it was sent, or never will be: aborted, or no connection. */
+  sendInTurn(message: FromAgent, signal: AbortSignal): Promise<void>
 }
 
 export interface Answers {
-  begin(requestId: string, request: AgentRequest): void
+  begin(requestId: string, request: AgentRequest, windowBytes: number): void
+  /** The reader has taken so much; for a request that has ended it means nothing. */
+  credit(requestId: string, bytes: number): void
   cancel(requestId: string): void
   /** Aborts all; resolves when they have ended. Nothing is sent any more. */
   end(reason: Error): Promise<void>
 }
 
+interface Running {
+  readonly controller: AbortController
+  readonly gate: Gate
+  readonly done: Promise<void>
+}
+
 export function createAnswers(outlet: Outlet, onRequest: OnRequest, limits: typeof LINK_LIMITS, log: Logger): Answers {
-  const running = new Map<string, { readonly controller: AbortController; readonly done: Promise<void> }>()
+  const running = new Map<string, Running>()
   let ended = false
 
   const reply = (requestId: string, { error, ...rest }: Answer) => {
     if (!ended) outlet.send({ type: 'reply', requestId, error: error && wireFailure(error), ...rest })
   }
-  const run = async (requestId: string, request: AgentRequest, controller: AbortController) => {
-    const { signal } = controller
-    let overrun = false
-    const chunk = (given: ReplyChunk) => {
-      if (ended || signal.aborted) return false
-      outlet.send({ type: 'chunk', requestId, chunk: given })
-      if (outlet.bufferedBytes() > limits.requestBytesMax) {
-        overrun = true
-        controller.abort(new Error('the reader is too slow'))
-      }
-      return outlet.bufferedBytes() <= limits.waitAboveBytes
+  const run = async (requestId: string, request: AgentRequest, gate: Gate, signal: AbortSignal) => {
+    const send: SendChunk = async (chunk) => {
+      if (await gate.pass(chunkCost(chunk))) await outlet.sendInTurn({ type: 'chunk', requestId, chunk }, signal)
     }
     let answer: Answer
     try {
-      answer = await onRequest(request, { chunk, drained: () => outlet.below(limits.goOnBelowBytes) }, signal)
+      answer = await onRequest(request, send, signal)
     } catch (error) {
       if (!signal.aborted) log.error('request failed', { op: request.op, instance_id: request.instanceId, error: String(error) })
       answer = failed(
         signal.aborted ? failure('cancelled', 'The request was cancelled.') : failure('internal', 'The agent could not answer.', {}, error),
       )
     }
-    reply(requestId, overrun ? failed(failure('cancelled', 'The output came faster than its reader took it.')) : answer)
+    reply(requestId, answer)
   }
 
   return {
-    begin(requestId, request) {
+    begin(requestId, request, windowBytes) {
       if (ended || running.has(requestId)) return
       if (running.size >= limits.requestsMax)
         return reply(
@@ -75,9 +73,11 @@ export function createAnswers(outlet: Outlet, onRequest: OnRequest, limits: type
           failed(failure('too_many_requests', `${limits.requestsMax} requests to this node are under way.`, { limit: limits.requestsMax })),
         )
       const controller = new AbortController()
-      const done = run(requestId, request, controller).finally(() => running.delete(requestId))
-      running.set(requestId, { controller, done })
+      const gate = new Gate(windowBytes, controller.signal)
+      const done = run(requestId, request, gate, controller.signal).finally(() => running.delete(requestId))
+      running.set(requestId, { controller, gate, done })
     },
+    credit: (requestId, bytes) => running.get(requestId)?.gate.grant(bytes),
     cancel: (requestId) => running.get(requestId)?.controller.abort(new Error('cancelled by the control plane')),
     async end(reason) {
       ended = true
@@ -85,6 +85,38 @@ export function createAnswers(outlet: Outlet, onRequest: OnRequest, limits: type
       for (const { controller } of all) controller.abort(reason)
       await Promise.all(all.map(({ done }) => done))
     },
+  }
+}
+
+/** The window of one request and those who wait at it, in their order. */
+class Gate {
+  readonly #window: SendWindow
+  readonly #signal: AbortSignal
+  readonly #waiting: { readonly cost: number; readonly resolve: (passed: boolean) => void }[] = []
+
+  constructor(windowBytes: number, signal: AbortSignal) {
+    this.#window = new SendWindow(windowBytes)
+    this.#signal = signal
+    signal.addEventListener('abort', () => this.#open(), { once: true })
+  }
+
+  /** False when the request is ending. */
+  pass(cost: number): Promise<boolean> {
+    if (this.#signal.aborted) return Promise.resolve(false)
+    if (this.#waiting.length === 0 && this.#window.spend(cost)) return Promise.resolve(true)
+    return new Promise((resolve) => this.#waiting.push({ cost, resolve }))
+  }
+
+  grant(bytes: number): void {
+    this.#window.grant(bytes)
+    for (let next = this.#waiting[0]; next && this.#window.spend(next.cost); next = this.#waiting[0]) {
+      this.#waiting.shift()
+      next.resolve(true)
+    }
+  }
+
+  #open(): void {
+    for (const { resolve } of this.#waiting.splice(0)) resolve(false)
   }
 }
 

@@ -11,15 +11,14 @@ export const LINK_LIMITS = {
   /** A connection that lasted this long was a good one: the next wait is the shortest again. */
   settledMs: 10_000,
   requestsMax: 64,
-  /** A request is told to wait above this, and told to go on below the second. */
-  waitAboveBytes: 2 ** 20,
-  goOnBelowBytes: 2 ** 18,
+  /** Chunks of output get their turn while less than this is buffered, so that little is ahead of a heartbeat or an observation. */
+  chunksBelowBytes: 2 ** 18,
+  /** Buffered bytes that count as a backlog, in which a ping may take its time. */
+  backlogAboveBytes: 2 ** 16,
   /** Observations are refused (and kept by the caller) above this. */
   observedBytesMax: 8 * 2 ** 20,
-  /** A request that does not wait although told so is ended above this: its reader is gone or far too slow. */
-  requestBytesMax: 64 * 2 ** 20,
   closeDeadlineMs: 2000,
 } as const
 
-assert(LINK_LIMITS.goOnBelowBytes < LINK_LIMITS.waitAboveBytes, 'a request told to wait has to be able to go on')
-assert(LINK_LIMITS.waitAboveBytes < LINK_LIMITS.observedBytesMax, 'a slow log reader must not silence observations')
+assert(LINK_LIMITS.backlogAboveBytes < LINK_LIMITS.chunksBelowBytes, 'output that fills the connection is a backlog')
+assert(LINK_LIMITS.chunksBelowBytes < LINK_LIMITS.observedBytesMax, 'output must not silence observations')

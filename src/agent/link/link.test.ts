@@ -4,7 +4,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { desiredOf } from '../../../tests/support/desired.ts'
 import { eventually, FACTS, ID, startControl, startLink } from '../../../tests/support/link-bench.ts'
-import { type Desired, LINK_PATH } from '../../contracts/agent-protocol.ts'
+import { type Desired, LINK_PATH, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
 import { LINK_LIMITS } from './limits.ts'
 
 describe('the link of an agent', () => {
@@ -21,7 +21,7 @@ describe('the link of an agent', () => {
     const control = await startControl({ greet: { type: 'welcome', items: [desiredOf()], seen: [{ id: ID, seq: 7 }] } })
     const { events, connected, lines } = startLink(control.url)
     await connected()
-    expect(control.told[0]).toMatchObject({ type: 'hello', protocol: 1, nodeId: 'node-a' })
+    expect(control.told[0]).toMatchObject({ type: 'hello', protocol: PROTOCOL_VERSION, nodeId: 'node-a' })
     expect(events).toEqual(['welcome web 7', 'connected'])
     expect(lines.map(({ msg }) => msg)).toEqual(['connected to the control plane'])
   })
@@ -128,7 +128,7 @@ describe('the link of an agent', () => {
       await clock.advance(LINK_LIMITS.heartbeatMs)
       await eventually('ping answered', () => control.pings === beat + 1 && control.ofType('heartbeat').length === beat + 1)
       // The pong is on its way back; the acknowledged request proves that it was read.
-      control.send({ type: 'request', requestId: `r${beat}`, request: { op: 'stats', instanceId: ID } })
+      control.send({ type: 'request', requestId: `r${beat}`, request: { op: 'stats', instanceId: ID }, windowBytes: 2 ** 19 })
       await eventually('the way back works', () => control.ofType('reply').length === beat)
     }
     expect(link.connected()).toBe(true)

@@ -75,7 +75,7 @@ export class Session {
     this.#settle = resolve
     this.#deps = deps
     this.#socket = dial(deps.controlUrl, deps.token)
-    this.#outlet = createOutlet(this.#socket)
+    this.#outlet = createOutlet(this.#socket, limits.chunksBelowBytes)
     this.#answers = createAnswers(this.#outlet, deps.onRequest, limits, deps.log)
     this.#cancelTimer = clock.after(limits.welcomeDeadlineMs, () => this.#lose(`no welcome within ${limits.welcomeDeadlineMs} ms`))
     this.#listen()
@@ -161,7 +161,7 @@ export class Session {
     // A ping waits behind everything buffered before it: while a backlog moves, the other side lives.
     const flushes = this.#outlet.flushes()
     const moving = this.#backlog.deep && flushes > this.#backlog.flushes
-    this.#backlog = { deep: this.#socket.bufferedAmount > limits.goOnBelowBytes, flushes }
+    this.#backlog = { deep: this.#socket.bufferedAmount > limits.backlogAboveBytes, flushes }
     // Counted in heartbeats, not in time: an agent that was itself asleep must not take that for silence of the other side.
     this.#silentHeartbeats = moving ? 0 : this.#silentHeartbeats + 1
     if (this.#silentHeartbeats > limits.silentHeartbeatsMax) {
@@ -196,7 +196,10 @@ export class Session {
         deps.onAck(message.items)
         break
       case 'request':
-        this.#answers.begin(message.requestId, message.request)
+        this.#answers.begin(message.requestId, message.request, message.windowBytes)
+        break
+      case 'credit':
+        this.#answers.credit(message.requestId, message.bytes)
         break
       case 'cancel':
         this.#answers.cancel(message.requestId)

@@ -21,33 +21,49 @@ export interface SocketOutlet extends Outlet {
   closed(): void
 }
 
-export function createOutlet(socket: WebSocket): SocketOutlet {
+/** What is sent in turn waits while `turnBelowBytes` are buffered: whatever else is said never waits behind more output than that. */
+export function createOutlet(socket: WebSocket, turnBelowBytes: number): SocketOutlet {
   let flushes = 0
-  let waiters: { readonly bytes: number; readonly resolve: () => void }[] = []
-  const wake = () => {
-    const buffered = socket.readyState === WebSocket.OPEN ? socket.bufferedAmount : 0
-    const ready = waiters.filter((waiter) => buffered < waiter.bytes)
-    waiters = waiters.filter((waiter) => buffered >= waiter.bytes)
-    for (const { resolve } of ready) resolve()
+  const line: Turn[] = []
+  const send = (message: FromAgent) => {
+    // A send that fails is a connection that ends; its end is told by `close`.
+    if (socket.readyState !== WebSocket.OPEN) return
+    socket.send(JSON.stringify(message), () => {
+      flushes += 1
+      next()
+    })
+  }
+  const next = () => {
+    const gone = socket.readyState !== WebSocket.OPEN
+    while (line.length > 0 && (gone || socket.bufferedAmount < turnBelowBytes)) line.shift()?.take()
   }
   return {
-    send(message: FromAgent) {
-      // A send that fails is a connection that ends; its end is told by `close`.
-      if (socket.readyState !== WebSocket.OPEN) return
-      socket.send(JSON.stringify(message), () => {
-        flushes += 1
-        wake()
-      })
-    },
-    bufferedBytes: () => socket.bufferedAmount,
-    below: (bytes) =>
+    send,
+    sendInTurn: (message, signal) =>
       new Promise((resolve) => {
-        waiters.push({ bytes, resolve })
-        wake()
+        if (signal.aborted) return resolve()
+        const leave = () => {
+          line.splice(line.indexOf(turn), 1)
+          resolve()
+        }
+        const turn: Turn = {
+          take() {
+            signal.removeEventListener('abort', leave)
+            send(message)
+            resolve()
+          },
+        }
+        signal.addEventListener('abort', leave, { once: true })
+        line.push(turn)
+        next()
       }),
     flushes: () => flushes,
-    closed: wake,
+    closed: next,
   }
+}
+
+interface Turn {
+  take(): void
 }
 
 /** The errno says it best; a refused connection to two addresses is an AggregateError whose message is empty. */

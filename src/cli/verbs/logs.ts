@@ -30,15 +30,25 @@ export const logs = verb({
     const client = await connect({ core, flags })
     if (!client.ok) return client
     const print = async (chunk: Chunk) => {
-      if (out.json) return core.out.write(`${JSON.stringify({ stream: chunk.stream, at: chunk.at, data: chunk.data.toString('utf8') })}\n`)
+      const { stream, at, lostBytes } = chunk
+      if (out.json) {
+        const piece = { stream, at, data: chunk.data.toString('utf8'), ...(lostBytes > 0 && { lost_bytes: lostBytes }) }
+        return core.out.write(`${JSON.stringify(piece)}\n`)
+      }
+      if (lostBytes > 0)
+        await out.note(`${lostBytes} bytes of ${stream} are missing here: log files are bounded, and they were gone before they were read`)
       const terminal = chunk.stream === 'stderr' ? core.err : core.out
       if (flags.timestamps && chunk.at !== null) await terminal.write(`${chunk.at} `)
       await terminal.write(chunk.data)
     }
     const read = async (query: LogsQuery): Promise<Outcome> => {
-      const ended = await client.value.stream('logsInstance', { params: { id }, query }, print)
+      let told = 0
+      const ended = await client.value.stream('logsInstance', { params: { id }, query }, (chunk) => {
+        told += chunk.lostBytes
+        return print(chunk)
+      })
       if (!ended.ok) return ended
-      const lost = ended.value.lostBytes ?? 0
+      const lost = (ended.value.lostBytes ?? 0) - told
       if (lost > 0) await out.note(`${bytes(lost)} of older output are gone: log files are bounded`)
       return ok(EXIT.ok)
     }

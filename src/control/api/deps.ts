@@ -29,10 +29,11 @@ export interface ApiLimits {
   readonly eventPollMs: number
   readonly eventTailMax: number
   readonly eventStreamsMax: number
-  /** A reader that takes nothing for this long is dropped. */
+  /** A reader of events that takes nothing for this long is dropped. */
   readonly slowReaderMs: number
   /** Output of one logs or exec request that its reader has not taken yet. */
-  readonly outputBufferBytesMax: number
+  readonly outputWindowBytes: number
+  readonly outputKeepAliveMs: number
   /** Without output, the headers of a stream are sent after this long. */
   readonly streamHeadMs: number
   readonly statsMs: number

@@ -1,8 +1,10 @@
 // Questions to an agent and their answers. Per request: chunks in order, then exactly one end. What the reader has not taken yet is
-// bounded; a reader that falls behind loses the request, never memory.
+// bounded by the window of the request (contracts/stream-window.ts): a reader that stands still makes the agent wait, for as long as
+// it likes, and loses nothing.
 import { err, ok, type Result } from '../../base/result.ts'
 import type { AgentRequest, FromAgent, FromControl, ReplyChunk, Stats } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
+import { chunkCost, ReceiveWindow } from '../../contracts/stream-window.ts'
 
 export interface AgentReply {
   readonly exitCode: number | null
@@ -19,19 +21,18 @@ export interface Exchange {
 
 export interface RequestTableOptions {
   readonly newRequestId: () => string
+  /** False = the connection is gone or full. Credits and cancels are sent however full it is. */
   readonly send: (message: FromControl) => boolean
-  readonly bufferBytesMax: number
+  readonly windowBytes: number
   readonly openMax: number
 }
 
 interface Pending {
   readonly chunks: ReplyChunk[]
-  bytes: number
+  readonly window: ReceiveWindow
   end: Result<AgentReply, Failure> | null
   wake: () => void
 }
-
-const TOO_SLOW = failure('cancelled', 'The output came faster than it was read, so it was cut off. Read it in parts, with tail or since.')
 
 export class RequestTable {
   readonly #options: RequestTableOptions
@@ -42,38 +43,54 @@ export class RequestTable {
   }
 
   open(request: AgentRequest): Result<Exchange, Failure> {
-    const { newRequestId, openMax, send } = this.#options
+    const { newRequestId, openMax, send, windowBytes } = this.#options
     if (this.#pending.size >= openMax)
       return err(
         failure('node_unreachable', `${this.#pending.size} requests to this node are open, which is the limit.`, { limit: openMax }),
       )
     const requestId = newRequestId()
-    const one: Pending = { chunks: [], bytes: 0, end: null, wake: () => {} }
+    const one: Pending = { chunks: [], window: new ReceiveWindow(windowBytes), end: null, wake: () => {} }
     this.#pending.set(requestId, one)
-    if (send({ type: 'request', requestId, request })) return ok({ next: () => next(one), cancel: () => this.#cancel(requestId, one) })
+    if (send({ type: 'request', requestId, request, windowBytes }))
+      return ok({ next: () => this.#next(requestId, one), cancel: () => this.#cancel(requestId, one) })
     this.#pending.delete(requestId)
     return err(failure('node_unreachable', 'The connection to the node is gone or full.'))
   }
 
-  /** A chunk or a reply; one that belongs to nothing is dropped. */
-  take(message: Extract<FromAgent, { type: 'chunk' | 'reply' }>): void {
+  /** A chunk or a reply; one that belongs to nothing is dropped. A failure when the agent sent more than it was granted. */
+  take(message: Extract<FromAgent, { type: 'chunk' | 'reply' }>): Failure | undefined {
     const one = this.#pending.get(message.requestId)
-    if (!one) return
+    if (!one) return undefined
     if (message.type === 'reply') {
       this.#finish(message.requestId, endOf(message))
-      return
+      return undefined
     }
+    if (!one.window.receive(chunkCost(message.chunk)))
+      return failure('invalid_input', 'The agent sent more output than the window of the request allows.')
     one.chunks.push(message.chunk)
-    one.bytes += message.chunk.data.length
     one.wake()
-    if (one.bytes <= this.#options.bufferBytesMax) return
-    this.#finish(message.requestId, err(TOO_SLOW))
-    this.#options.send({ type: 'cancel', requestId: message.requestId })
+    return undefined
   }
 
   /** Ends all that are open. */
   fail(given: Failure): void {
     for (const requestId of [...this.#pending.keys()]) this.#finish(requestId, err(given))
+  }
+
+  /** What comes next; taking a chunk makes room for another one. */
+  async #next(requestId: string, one: Pending): ReturnType<Exchange['next']> {
+    for (;;) {
+      const chunk = one.chunks.shift()
+      if (chunk) {
+        const bytes = one.window.take(chunkCost(chunk))
+        if (bytes > 0 && this.#pending.has(requestId)) this.#options.send({ type: 'credit', requestId, bytes })
+        return { chunk }
+      }
+      if (one.end) return { end: one.end }
+      await new Promise<void>((resolve) => {
+        one.wake = resolve
+      })
+    }
   }
 
   #cancel(requestId: string, one: Pending): void {
@@ -89,20 +106,6 @@ export class RequestTable {
     this.#pending.delete(requestId)
     one.end = end
     one.wake()
-  }
-}
-
-async function next(one: Pending): ReturnType<Exchange['next']> {
-  for (;;) {
-    const chunk = one.chunks.shift()
-    if (chunk) {
-      one.bytes -= chunk.data.length
-      return { chunk }
-    }
-    if (one.end) return { end: one.end }
-    await new Promise<void>((resolve) => {
-      one.wake = resolve
-    })
   }
 }
 

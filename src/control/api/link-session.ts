@@ -130,15 +130,17 @@ class OpenSession implements Session {
     this.requests = new RequestTable({
       newRequestId: () => newId.request(deps.random),
       send: (message) => this.send(message),
-      bufferBytesMax: deps.limits.outputBufferBytesMax,
+      windowBytes: deps.limits.outputWindowBytes,
       openMax: deps.limits.linkRequestsMax,
     })
   }
 
   /** False when the connection is gone or its buffer is full. */
   send(message: FromControl): boolean {
-    if (this.#socket.readyState !== this.#socket.OPEN || this.#socket.bufferedAmount > this.#deps.limits.linkSendBufferBytesMax)
-      return false
+    if (this.#socket.readyState !== this.#socket.OPEN) return false
+    // Nobody says these again, and they are few: without its credit a request would stand still for ever.
+    const once = message.type === 'credit' || message.type === 'cancel'
+    if (!once && this.#socket.bufferedAmount > this.#deps.limits.linkSendBufferBytesMax) return false
     this.#socket.send(JSON.stringify(message))
     return true
   }
@@ -215,8 +217,7 @@ async function dispatch(parsed: Result<FromAgent, Failure>, { session, writer, h
       return undefined
     case 'chunk':
     case 'reply':
-      session.requests.take(message)
-      return undefined
+      return session.requests.take(message)
     default:
       return message satisfies never
   }

@@ -1,10 +1,13 @@
 import { expect, test } from 'vitest'
 import { apiServer } from '../../../tests/support/api-server.ts'
+import type { FakeAgent } from '../../../tests/support/fake-agent.ts'
 import { placed, welcomed } from '../../../tests/support/linked.ts'
 import { describeEmbeddedStore, must } from '../../../tests/support/stores.ts'
 import { waitFor } from '../../../tests/support/wait.ts'
+import { CHUNK_BYTES_MAX, chunkCost, SendWindow } from '../../contracts/stream-window.ts'
 
 const DEADLINE_MS = 10_000
+const DONE = { error: null, exitCode: null, stats: null, lostBytes: null }
 
 describeEmbeddedStore('questions to an agent', (bench) => {
   const text = (value: string) => Buffer.from(value).toString('base64')
@@ -16,8 +19,8 @@ describeEmbeddedStore('questions to an agent', (bench) => {
     let asked: unknown
     agent.onRequest((requestId, request) => {
       asked = request
-      agent.send({ type: 'chunk', requestId, chunk: { stream: 'stdout', data: text('one\n'), atMs: 1_800_000_000_000 } })
-      agent.send({ type: 'chunk', requestId, chunk: { stream: 'stderr', data: text('two\n'), atMs: null } })
+      agent.send({ type: 'chunk', requestId, chunk: { stream: 'stdout', data: text('one\n'), atMs: 1_800_000_000_000, lostBytes: 0 } })
+      agent.send({ type: 'chunk', requestId, chunk: { stream: 'stderr', data: text('two\n'), atMs: null, lostBytes: 0 } })
       agent.send({ type: 'reply', requestId, error: null, exitCode: null, stats: null, lostBytes: 7 })
     })
     const seen: [string, string, string | null][] = []
@@ -48,7 +51,7 @@ describeEmbeddedStore('questions to an agent', (bench) => {
     await placed(server, agent, 'web')
     agent.onRequest((requestId, request) => {
       const stdin = request.op === 'exec' ? request.stdin : null
-      agent.send({ type: 'chunk', requestId, chunk: { stream: 'stdout', data: stdin ?? '', atMs: null } })
+      agent.send({ type: 'chunk', requestId, chunk: { stream: 'stdout', data: stdin ?? '', atMs: null, lostBytes: 0 } })
       agent.send({ type: 'reply', requestId, error: null, exitCode: 42, stats: null, lostBytes: null })
     })
     let output = Buffer.alloc(0)
@@ -99,7 +102,9 @@ describeEmbeddedStore('questions to an agent', (bench) => {
     const server = await apiServer(bench)
     const agent = await welcomed(server)
     await placed(server, agent, 'web')
-    agent.onRequest((requestId) => agent.send({ type: 'chunk', requestId, chunk: { stream: 'stdout', data: text('x'), atMs: null } }))
+    agent.onRequest((requestId) =>
+      agent.send({ type: 'chunk', requestId, chunk: { stream: 'stdout', data: text('x'), atMs: null, lostBytes: 0 } }),
+    )
     const controller = new AbortController()
     const follow = (signal?: AbortSignal) =>
       server.as('viewer').stream('logsInstance', { params: { id: 'web' }, query: { follow: true } }, () => controller.abort(), signal)
@@ -146,25 +151,111 @@ describeEmbeddedStore('questions to an agent', (bench) => {
     await expect(server.fetch('/v1/instances')).rejects.toThrow()
   })
 
-  test('output without a reader is bounded: the request is cut off and the agent told to stop', async () => {
-    const server = await apiServer(bench, { limits: { outputBufferBytesMax: 100_000, slowReaderMs: 60_000 } })
+  /** Sends chunks as an agent does: as much as the window allows, then as credit comes; says how far it got. */
+  function flooding(agent: FakeAgent, count: number) {
+    const data = text('x'.repeat(CHUNK_BYTES_MAX))
+    const state = { sent: 0, id: '' }
+    let window = new SendWindow(0)
+    const pump = () => {
+      for (; state.sent < count && window.spend(chunkCost({ data })); state.sent += 1)
+        agent.send({ type: 'chunk', requestId: state.id, chunk: { stream: 'stdout', data, atMs: null, lostBytes: 0 } })
+      if (state.sent === count) agent.send({ type: 'reply', requestId: state.id, ...DONE })
+    }
+    agent.onRequest((requestId, _request, windowBytes) => {
+      state.id = requestId
+      window = new SendWindow(windowBytes)
+      pump()
+    })
+    agent.onCredit((requestId, bytes) => {
+      if (requestId !== state.id) return
+      window.grant(bytes)
+      pump()
+    })
+    return state
+  }
+
+  test('a reader that stands still makes the agent wait, for longer than any limit, and then gets every byte', async () => {
+    const server = await apiServer(bench, { limits: { slowReaderMs: 50 } })
     const agent = await welcomed(server)
     await placed(server, agent, 'web')
-    const data = text('x'.repeat(48_000))
+    const flood = flooding(agent, 2000)
+    const stuck = Promise.withResolvers<void>()
+    let bytes = 0
+    let lastSent = -1
+    const reading = server.as('viewer').stream('logsInstance', { params: { id: 'web' }, query: { follow: true } }, async (chunk) => {
+      bytes += chunk.data.length
+      await stuck.promise
+    })
+    // It moves as long as the kernel takes bytes for the reader, then no more: two looks 300 ms apart see the same.
+    const stands = () => {
+      const stood = flood.sent > 0 && flood.sent === lastSent
+      lastSent = flood.sent
+      return stood
+    }
+    await waitFor(stands, { what: 'the agent waits', deadlineMs: DEADLINE_MS, everyMs: 300 })
+    expect(flood.sent).toBeLessThan(1000)
+    // Neither heartbeats nor other requests wait with it.
+    agent.onRequest((requestId) => agent.send({ type: 'reply', requestId, ...DONE, exitCode: 0 }))
+    const other = await server.as('operator').stream('execInstance', { params: { id: 'web' }, body: { command: ['x'] } }, () => {})
+    expect(other).toEqual({ ok: true, value: { exitCode: 0, lostBytes: null } })
+    expect(agent.heard.filter((message) => message.type === 'cancel')).toEqual([])
+    stuck.resolve()
+    expect(await reading).toEqual({ ok: true, value: { exitCode: null, lostBytes: null } })
+    expect(bytes).toBe(2000 * CHUNK_BYTES_MAX)
+    await agent.close()
+  })
+
+  test('a reader that stood still and hangs up ends the request at the agent at once', async () => {
+    const server = await apiServer(bench)
+    const agent = await welcomed(server)
+    await placed(server, agent, 'web')
+    const flood = flooding(agent, 10_000)
+    const controller = new AbortController()
+    const stuck = Promise.withResolvers<void>()
+    const reading = server
+      .as('viewer')
+      .stream('logsInstance', { params: { id: 'web' }, query: { follow: true } }, () => stuck.promise, controller.signal)
+    await waitFor(() => flood.sent > 0, { what: 'output', deadlineMs: DEADLINE_MS })
+    controller.abort()
+    await agent.waitForMessage('cancel', ({ requestId }) => requestId === flood.id)
+    stuck.resolve()
+    expect(await reading).toMatchObject({ ok: false, error: { code: 'cancelled' } })
+    await agent.close()
+  })
+
+  test('an agent that sends beyond the window does not keep to the protocol: its session ends by name', async () => {
+    const server = await apiServer(bench)
+    const agent = await welcomed(server)
+    await placed(server, agent, 'web')
+    const chunk = { stream: 'stdout', data: text('x'.repeat(CHUNK_BYTES_MAX)), atMs: null, lostBytes: 0 } as const
     agent.onRequest((requestId) => {
-      for (let index = 0; index < 400; index += 1) agent.send({ type: 'chunk', requestId, chunk: { stream: 'stdout', data, atMs: null } })
+      for (let n = 0; n < 400; n += 1) agent.send({ type: 'chunk', requestId, chunk })
     })
-    let release = () => {}
-    const stuck = new Promise<void>((resolve) => {
-      release = resolve
+    const stuck = Promise.withResolvers<void>()
+    const reading = server.as('viewer').stream('logsInstance', { params: { id: 'web' }, query: { follow: true } }, () => stuck.promise)
+    const { error } = await agent.waitForMessage('refused')
+    expect(error).toMatchObject({ code: 'invalid_input', detail: expect.stringContaining('window') })
+    stuck.resolve()
+    expect(await reading).toMatchObject({ ok: false, error: { code: 'node_unreachable' } })
+  })
+
+  test('bytes that a bounded log dropped under way are told where they are missing', async () => {
+    const server = await apiServer(bench)
+    const agent = await welcomed(server)
+    await placed(server, agent, 'web')
+    agent.onRequest((requestId) => {
+      agent.send({ type: 'chunk', requestId, chunk: { stream: 'stdout', data: text('a'), atMs: null, lostBytes: 0 } })
+      agent.send({ type: 'chunk', requestId, chunk: { stream: 'stdout', data: text('b'), atMs: null, lostBytes: 12_345 } })
+      agent.send({ type: 'reply', requestId, ...DONE, lostBytes: 12_345 })
     })
-    const reading = server.as('viewer').stream('logsInstance', { params: { id: 'web' }, query: { follow: true } }, () => stuck)
-    await agent.waitForMessage('cancel')
-    release()
-    expect(await reading).toMatchObject({
-      ok: false,
-      error: { code: 'cancelled', detail: expect.stringContaining('faster than it was read') },
+    const seen: unknown[] = []
+    await server.as('viewer').stream('logsInstance', { params: { id: 'web' } }, ({ data, lostBytes }) => {
+      seen.push([data.toString(), lostBytes])
     })
+    expect(seen).toEqual([
+      ['a', 0],
+      ['b', 12_345],
+    ])
     await agent.close()
   })
 

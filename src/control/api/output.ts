@@ -1,6 +1,7 @@
 // Logs, exec and stats: asked of the agent that has the instance, over its link.
 // Logs and exec are NDJSON lines as they come; a failure before the first line is an ordinary problem answer, one after it is the
-// last line. When the client goes away the agent is told to stop.
+// last line. A client that does not read is waited for without an end, and the workload's output with it. When the client goes away
+// the agent is told to stop.
 import { err, ok, type Result } from '../../base/result.ts'
 import type { AgentRequest, ReplyChunk } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
@@ -15,7 +16,7 @@ import type { ApiDeps } from './deps.ts'
 import type { Link } from './link.ts'
 import type { AgentReply, Exchange } from './link-requests.ts'
 import { problemOf } from './problem.ts'
-import { endOrCut, writeOut } from './raw-stream.ts'
+import { endInTime, writeOut } from './raw-stream.ts'
 import { withinStoreTime } from './store-time.ts'
 
 type Deps = ApiDeps & { readonly link: Link }
@@ -103,7 +104,12 @@ async function lastOf(deps: Deps, exchange: Exchange, signal: AbortSignal): Prom
 
 const lineOf = (line: StreamLine): string => `${JSON.stringify(line)}\n`
 const chunkLine = (chunk: ReplyChunk): string =>
-  lineOf({ stream: chunk.stream, at: chunk.atMs === null ? null : timeOf(chunk.atMs), data: chunk.data })
+  lineOf({
+    stream: chunk.stream,
+    at: chunk.atMs === null ? null : timeOf(chunk.atMs),
+    data: chunk.data,
+    ...(chunk.lostBytes > 0 && { lost_bytes: chunk.lostBytes }),
+  })
 
 /** Writes what comes until the end. Null once headers are out; before that a failure can still have its own status. */
 async function pipe(
@@ -114,6 +120,7 @@ async function pipe(
   requestId: string,
 ): Promise<Result<null, Failure>> {
   const { clock, limits } = deps
+  response.socket?.setKeepAlive(true, limits.outputKeepAliveMs)
   const head = () => {
     if (!response.headersSent)
       response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store', 'x-request-id': requestId })
@@ -133,9 +140,8 @@ async function pipe(
       const step = await exchange.next()
       if ('chunk' in step) {
         head()
-        if (await writeOut(response, chunkLine(step.chunk), clock, limits.slowReaderMs)) continue
+        if (await writeOut(response, chunkLine(step.chunk), clock, null)) continue
         exchange.cancel()
-        response.destroy()
         return ok(null)
       }
       if (!step.end.ok && !response.headersSent && !signal.aborted) return step.end
@@ -145,7 +151,7 @@ async function pipe(
         ? { end: true, exit_code: step.end.value.exitCode, lost_bytes: step.end.value.lostBytes }
         : { error: problemOf(step.end.error, requestId) }
       response.write(lineOf(last))
-      endOrCut(response, clock)
+      endInTime(response, clock, signal)
       return ok(null)
     }
   } finally {

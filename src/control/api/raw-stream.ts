@@ -1,8 +1,8 @@
 import type { ServerResponse } from 'node:http'
 import type { Clock } from '../../base/clock.ts'
 
-/** Writes and waits for a slow reader. False when the reader is gone, or took nothing for `slowMs`. */
-export function writeOut(response: ServerResponse, data: string | Buffer, clock: Clock, slowMs: number): Promise<boolean> {
+/** Writes and waits for a slow reader. False when the reader is gone, or took nothing for `slowMs`; null = it may take its time. */
+export function writeOut(response: ServerResponse, data: string | Buffer, clock: Clock, slowMs: number | null): Promise<boolean> {
   if (response.destroyed || response.writableEnded) return Promise.resolve(false)
   if (response.write(data)) return Promise.resolve(true)
   return new Promise((resolve) => {
@@ -14,12 +14,22 @@ export function writeOut(response: ServerResponse, data: string | Buffer, clock:
     }
     const onDrain = () => settle(true)
     const onClose = () => settle(false)
-    const cancel = clock.after(slowMs, () => settle(false))
+    const cancel = slowMs === null ? () => {} : clock.after(slowMs, () => settle(false))
     response.once('drain', onDrain)
     response.once('close', onClose)
     // Closed between the look above and now: there will be no event.
     if (response.destroyed) settle(false)
   })
+}
+
+/** Ends it and lets the reader take the rest in its own time; cut like `endOrCut` when the signal is aborted before that. */
+export function endInTime(response: ServerResponse, clock: Clock, signal: AbortSignal): void {
+  if (response.destroyed) return
+  response.end()
+  const cut = () => endOrCut(response, clock)
+  if (signal.aborted) cut()
+  else signal.addEventListener('abort', cut, { once: true })
+  response.once('close', () => signal.removeEventListener('abort', cut))
 }
 
 /** Ends what can be ended politely, and cuts it when the reader does not take the rest. */

@@ -297,7 +297,14 @@ describeNeeds('docker', 'docker driver: evidence', () => {
     await bench.start(want)
     await bench.dead(want)
     const times: (number | null)[] = []
-    must(await bench.driver.logs(want, { follow: false, tailLines: null, sinceMs: null }, (chunk) => times.push(chunk.atMs), bench.signal))
+    must(
+      await bench.driver.logs(
+        want,
+        { follow: false, tailLines: null, sinceMs: null },
+        (chunk) => void times.push(chunk.atMs),
+        bench.signal,
+      ),
+    )
     expect(times).toHaveLength(2)
     const sinceMs = (times[0] ?? 0) + 100
     expect((await bench.logs(want, { sinceMs })).stdout.toString()).toBe('two\n')

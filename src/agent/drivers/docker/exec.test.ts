@@ -5,6 +5,7 @@ import { ManualClock } from '../../../../tests/support/manual-clock.ts'
 import { waitFor } from '../../../../tests/support/wait.ts'
 import type { Clock } from '../../../base/clock.ts'
 import { systemClock } from '../../../base/system.ts'
+import type { Emit } from '../driver.ts'
 import { Engine } from './engine.ts'
 import { type ExecCall, runExec } from './exec.ts'
 
@@ -19,8 +20,13 @@ async function setUp(clock: Clock = systemClock) {
   fake.on(`POST /containers/${ID}/exec`, json(201, { Id: 'e1' }))
   state(fake, true, null)
   const output: string[] = []
-  const run = (change: Partial<ExecCall> = {}, signal = new AbortController().signal) =>
-    runExec({ engine, clock }, { ...CALL, ...change }, (chunk) => output.push(`${chunk.stream}:${Buffer.from(chunk.data)}`), signal)
+  const run = (change: Partial<ExecCall> = {}, signal = new AbortController().signal, meanwhile: Emit = () => undefined) => {
+    const take: Emit = (chunk) => {
+      output.push(`${chunk.stream}:${Buffer.from(chunk.data)}`)
+      return meanwhile(chunk)
+    }
+    return runExec({ engine, clock }, { ...CALL, ...change }, take, signal)
+  }
   return { fake, run, output }
 }
 // Pid 0: whatever happens, there is nobody to signal.
@@ -101,4 +107,53 @@ test('when it is over nothing is asked any more and no timer stays, also when a 
   answer()
   await clock.advance(10_000)
   expect([asked, clock.timers]).toEqual([1, 0])
+})
+
+/** A command that has ended with this much printed, while something it left behind holds its output open. */
+async function endedBehindSlowReader() {
+  const clock = new ManualClock()
+  const { fake, run, output } = await setUp(clock)
+  const taken = Promise.withResolvers<void>()
+  let asked = 0
+  fake.on('GET /exec/e1/json', (...exchange) => {
+    asked += 1
+    json(200, { Running: false, ExitCode: 3, Pid: 0, ContainerID: ID })(...exchange)
+  })
+  fake.onUpgrade((socket) => {
+    for (let n = 0; n < 2000; n += 1) socket.write(frame(1, 'x'.repeat(200)))
+    socket.write(frame(1, 'last'))
+  })
+  let result: Awaited<ReturnType<typeof run>> | undefined
+  const begin = (change: Partial<ExecCall>, signal?: AbortSignal) =>
+    void run(change, signal, () => taken.promise).then((ended) => {
+      result = ended
+    })
+  return { clock, fake, output, begin, release: () => taken.resolve(), asked: () => asked, result: () => result }
+}
+
+test('what a slow reader has not taken when the command has ended is not cut off, however long it takes', async () => {
+  const { clock, output, begin, release, asked, result } = await endedBehindSlowReader()
+  begin({ timeoutMs: 10_000_000 })
+  await waitFor(() => output.length > 0, { what: 'the first piece', deadlineMs: 5000 })
+  await waitFor(() => clock.advance(100).then(() => asked() > 0), { what: 'its end is known', deadlineMs: 5000, everyMs: 1 })
+  await clock.advance(3_600_000)
+  expect([output.length, result()]).toEqual([1, undefined])
+  release()
+  await waitFor(() => output.at(-1) === 'stdout:last', { what: 'the last byte', deadlineMs: 5000 })
+  await waitFor(() => clock.advance(100).then(result), { what: 'its outcome', deadlineMs: 5000, everyMs: 1 })
+  expect(result()).toEqual({ ok: true, value: 3 })
+})
+
+test('a timeout ends a command behind a reader that stands still; it is told when what came before has been taken', async () => {
+  const { clock, fake, output, begin, release, result } = await endedBehindSlowReader()
+  state(fake, true, null)
+  begin({ timeoutMs: 60_000 })
+  await waitFor(() => output.length > 0, { what: 'the first piece', deadlineMs: 5000 })
+  const looks = () => fake.requests.filter((request) => request === 'GET /exec/e1/json').length
+  await clock.advance(60_000)
+  await waitFor(() => looks() > 0, { what: 'it was looked for to be killed', deadlineMs: 5000 })
+  expect(result()).toBeUndefined()
+  release()
+  await waitFor(result, { what: 'its outcome', deadlineMs: 5000 })
+  expect(result()).toMatchObject({ ok: false, error: { code: 'exec_failed', fields: { timed_out: true } } })
 })

@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream'
 import type { Clock } from '../../../base/clock.ts'
 import { err, ok, type Result } from '../../../base/result.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
-import type { Emit } from '../driver.ts'
+import type { Emit, LogChunk } from '../driver.ts'
 import type { Engine } from './engine.ts'
 import { failureOf } from './engine-fault.ts'
 import { FrameParser } from './frames.ts'
@@ -33,8 +33,9 @@ type End = 'closed' | 'timeout' | 'aborted' | 'silent'
 
 /** How often the engine is asked whether a command that prints nothing still runs: a background child may hold its output open. */
 const POLL_MS = 1000
-/** Time for the rest of the output after the command itself has ended. */
+/** Time for the rest of the output after the command itself has ended; what its reader takes to read does not count. */
 const DRAIN_MS = 500
+const DRAIN_LOOK_MS = 50
 /** After the streams have closed, the engine needs a moment to learn the exit code. */
 const EXIT_CODE_DEADLINE_MS = 5000
 const KILL_DEADLINE_MS = 3000
@@ -78,20 +79,68 @@ export async function runExec(deps: ExecDeps, call: ExecCall, emit: Emit, signal
     if (unknown) await killExec(deps, execId, call.containerId)
     return err(failureOf(socket.error, 'run a command', 'exec_failed'))
   }
-  const parser = new FrameParser((piece) => emit({ stream: piece.stream, data: piece.data, atMs: null }))
-  const end = await untilEnd(deps, execId, socket.value, parser, call, signal)
+  const output = new Output(socket.value, deps.clock, emit)
+  const end = await untilEnd(deps, execId, socket.value, output, call, signal)
   socket.value.destroy()
-  if (end === 'timeout') return err(await timedOut(deps, execId, call))
-  if (end === 'aborted') {
-    if (call.onAbort === 'kill') await killExec(deps, execId, call.containerId)
-    return err(failure('cancelled', 'The command was cancelled.'))
-  }
-  if (!parser.intact) return err(failure('runtime_error', 'The Docker Engine sent output that could not be read.'))
+  // The command is killed before its reader has to be waited for.
+  const late = end === 'timeout' ? await timedOut(deps, execId, call) : null
+  if (end === 'aborted' && call.onAbort === 'kill') await killExec(deps, execId, call.containerId)
+  await output.taken
+  if (late) return err(late)
+  if (end === 'aborted') return err(failure('cancelled', 'The command was cancelled.'))
+  if (!output.intact) return err(failure('runtime_error', 'The Docker Engine sent output that could not be read.'))
   return exitCodeOf(deps, execId, signal)
 }
 
+/** Takes the output from the socket, which is paused while the reader does not take what there is: then the command waits in its write. */
+class Output {
+  /** Resolves when everything read so far has been taken. */
+  taken: Promise<void> = Promise.resolve()
+  readonly #socket: Duplex
+  readonly #clock: Clock
+  readonly #emit: Emit
+  readonly #ready: LogChunk[] = []
+  readonly #parser = new FrameParser(({ stream, data }) => this.#ready.push({ stream, data, atMs: null }))
+  #waitedMs = 0
+  #waitsSinceMs: number | null = null
+
+  constructor(socket: Duplex, clock: Clock, emit: Emit) {
+    this.#socket = socket
+    this.#clock = clock
+    this.#emit = emit
+  }
+
+  get intact(): boolean {
+    return this.#parser.intact
+  }
+
+  /** How long the reader was waited for until now, all in all. */
+  get waitedMs(): number {
+    return this.#waitedMs + (this.#waitsSinceMs === null ? 0 : this.#clock.elapsedMs() - this.#waitsSinceMs)
+  }
+
+  get waits(): boolean {
+    return this.#waitsSinceMs !== null
+  }
+
+  push(chunk: Buffer): void {
+    this.#parser.push(chunk)
+    if (this.#ready.length === 0) return
+    this.#socket.pause()
+    this.#waitsSinceMs = this.#clock.elapsedMs()
+    this.taken = this.#hand()
+  }
+
+  async #hand(): Promise<void> {
+    for (const chunk of this.#ready.splice(0)) await this.#emit(chunk)
+    this.#waitedMs = this.waitedMs
+    this.#waitsSinceMs = null
+    this.#socket.resume()
+  }
+}
+
 /** Feeds the socket until it closes, time is up, the caller gives up, or the command has ended although its output is held open. */
-function untilEnd(deps: ExecDeps, execId: string, socket: Duplex, parser: FrameParser, call: ExecCall, signal: AbortSignal): Promise<End> {
+function untilEnd(deps: ExecDeps, execId: string, socket: Duplex, output: Output, call: ExecCall, signal: AbortSignal): Promise<End> {
   return new Promise((resolve) => {
     let over = false
     let cancelPoll = () => {}
@@ -107,15 +156,20 @@ function untilEnd(deps: ExecDeps, execId: string, socket: Duplex, parser: FrameP
     const poll = async () => {
       const state = await deps.engine.json({ method: 'GET', path: `/exec/${execId}/json` }, ExecInspected, signal)
       if (over) return
-      const ended = state.ok && !state.value.Running
-      cancelPoll = ended ? deps.clock.after(DRAIN_MS, () => finish('silent')) : deps.clock.after(POLL_MS, () => void poll())
+      if (state.ok && !state.value.Running) drain(deps.clock.elapsedMs() - output.waitedMs)
+      else cancelPoll = deps.clock.after(POLL_MS, () => void poll())
+    }
+    const drain = (sinceMs: number) => {
+      const leftMs = sinceMs + DRAIN_MS + output.waitedMs - deps.clock.elapsedMs()
+      if (leftMs <= 0 && !output.waits) return finish('silent')
+      cancelPoll = deps.clock.after(Math.max(leftMs, DRAIN_LOOK_MS), () => drain(sinceMs))
     }
     cancelPoll = deps.clock.after(POLL_MS, () => void poll())
     if (signal.aborted) return onAbort()
     signal.addEventListener('abort', onAbort, { once: true })
     socket.on('data', (chunk: Buffer) => {
-      parser.push(chunk)
-      if (!parser.intact) finish('closed')
+      output.push(chunk)
+      if (!output.intact) finish('closed')
     })
     socket.on('end', () => finish('closed'))
     socket.on('close', () => finish('closed'))

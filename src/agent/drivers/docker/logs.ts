@@ -67,11 +67,14 @@ async function pump(
   emit: Emit,
   signal: AbortSignal,
 ): Promise<Result<LogsEnd, Failure>> {
-  const lines = new StampedLines(emit)
+  const ready: LogChunk[] = []
+  const lines = new StampedLines((chunk) => ready.push(chunk))
   const parser = new FrameParser((piece) => lines.push(piece))
   try {
+    // The next piece of the answer is read when this one has been taken: a slow reader makes the engine wait.
     for await (const chunk of body) {
       if (Buffer.isBuffer(chunk)) parser.push(chunk)
+      for (const one of ready.splice(0)) await emit(one)
       if (!parser.intact) return err(failure('runtime_error', 'The Docker Engine sent logs that could not be read.'))
     }
     // A proxy or a dying daemon may end the answer well in the middle of a frame.
@@ -94,10 +97,10 @@ interface StreamState {
 
 /** Takes the time off each frame and gives it with every piece. */
 export class StampedLines {
-  readonly #emit: Emit
+  readonly #emit: (chunk: LogChunk) => void
   readonly #streams: Record<LogChunk['stream'], StreamState> = { stdout: newState(), stderr: newState() }
 
-  constructor(emit: Emit) {
+  constructor(emit: (chunk: LogChunk) => void) {
     this.#emit = emit
   }
 
@@ -150,7 +153,7 @@ async function savedLogs(parts: Parts, target: Target, options: LogOptions, emit
   ] as const) {
     if (!saved || (options.sinceMs !== null && saved.atMs < options.sinceMs)) continue
     const data = options.tailLines === null ? saved.bytes : lastLines(saved.bytes, options.tailLines)
-    if (data.length > 0) emit({ stream, data, atMs: null })
+    if (data.length > 0) await emit({ stream, data, atMs: null })
   }
   return ok(END)
 }

@@ -213,21 +213,13 @@ class FakeDriver implements Driver {
     return this.#call('logs', signal, async () => {
       const object = this.#state.world.find(target)
       if (!object || object.want.nonce !== target.nonce) return err(failure('not_found', `No logs of incarnation ${target.incarnation}.`))
-      const sent = { stdout: 0, stderr: 0 }
-      const send = () => {
-        for (const stream of ['stdout', 'stderr'] as const) {
-          const data = object[stream].subarray(sent[stream])
-          sent[stream] = object[stream].length
-          if (data.length > 0) emit({ stream, data, atMs: null })
-        }
+      const reading = new FakeReading(object, options)
+      for (;;) {
+        const moved = await reading.emitNext(emit)
+        if (signal.aborted || !options.follow || (!moved && object.state === 'dead')) break
+        if (!moved) await this.#nextChange(signal)
       }
-      for (const stream of ['stdout', 'stderr'] as const) sent[stream] = tailStart(object[stream], options.tailLines)
-      send()
-      while (options.follow && object.state !== 'dead' && !signal.aborted) {
-        await this.#nextChange(signal)
-        send()
-      }
-      return ok({ lostBytes: 0 })
+      return ok({ lostBytes: reading.lostBytes })
     })
   }
 
@@ -240,10 +232,10 @@ class FakeDriver implements Driver {
       if (verb === 'missing') return err(failure('exec_failed', 'fake missing: not found.'))
       if (verb === 'exit') return ok(Number(args[0]))
       if (verb === 'fail-with') return ok(shellCode(args[0] ?? ''))
-      if (verb === 'cat') emit?.({ stream: 'stdout', data: options.stdin ?? Buffer.alloc(0), atMs: null })
+      if (verb === 'cat') await emit?.({ stream: 'stdout', data: options.stdin ?? Buffer.alloc(0), atMs: null })
       if (verb === 'print') {
-        emit?.({ stream: 'stdout', data: Buffer.from(args[0] ?? '', 'base64'), atMs: null })
-        emit?.({ stream: 'stderr', data: Buffer.from(args[1] ?? '', 'base64'), atMs: null })
+        await emit?.({ stream: 'stdout', data: Buffer.from(args[0] ?? '', 'base64'), atMs: null })
+        await emit?.({ stream: 'stderr', data: Buffer.from(args[1] ?? '', 'base64'), atMs: null })
       }
       if (verb !== 'run' && verb !== 'stubborn') return ok(0)
       await this.#state.clock.sleep(options.timeoutMs, signal)
@@ -346,6 +338,36 @@ class FakeDriver implements Driver {
 const cancelled = (verb: string) => err(failure('cancelled', `${verb} was given up.`))
 
 const hides = (partial: State['partial'], id: InstanceId) => partial !== null && (partial.hidden === null || partial.hidden.includes(id))
+
+/** Where a reader of the logs is, in bytes since the beginning of each stream. */
+class FakeReading {
+  readonly #object: FakeObject
+  readonly #cursor: Record<'stdout' | 'stderr', number>
+  lostBytes: number
+
+  constructor(object: FakeObject, { tailLines }: LogOptions) {
+    const { dropped, stdout, stderr } = object
+    this.#object = object
+    this.#cursor = { stdout: dropped.stdout + tailStart(stdout, tailLines), stderr: dropped.stderr + tailStart(stderr, tailLines) }
+    this.lostBytes = dropped.stdout + dropped.stderr
+  }
+
+  /** Gives what there is; false when there is nothing. */
+  async emitNext(emit: Emit): Promise<boolean> {
+    let moved = false
+    for (const stream of ['stdout', 'stderr'] as const) {
+      const dropped = this.#object.dropped[stream]
+      const lostBytes = Math.max(0, dropped - this.#cursor[stream])
+      const data = this.#object[stream].subarray(this.#cursor[stream] + lostBytes - dropped)
+      this.#cursor[stream] += lostBytes + data.length
+      this.lostBytes += lostBytes
+      if (data.length === 0) continue
+      moved = true
+      await emit({ stream, data, atMs: null, ...(lostBytes > 0 && { lostBytes }) })
+    }
+    return moved
+  }
+}
 
 /** Where the last `lines` lines begin. */
 function tailStart(data: Buffer, lines: number | null): number {

@@ -21,8 +21,10 @@ export interface FakeObject {
   removed: boolean
   /** Set by a test: what runs is no longer what was started. */
   mismatch: boolean
+  /** The last bytes of each, and how many came before them. */
   stdout: Buffer
   stderr: Buffer
+  readonly dropped: { stdout: number; stderr: number }
 }
 
 export type FakeChange = 'started' | 'exit' | 'oom' | 'paused' | 'resumed' | 'removed' | 'output'
@@ -73,6 +75,7 @@ export class FakeWorld {
       mismatch: false,
       stdout: Buffer.alloc(0),
       stderr: Buffer.alloc(0),
+      dropped: { stdout: 0, stderr: 0 },
     }
     this.#nextPid += 1
     this.#objects.push(object)
@@ -112,7 +115,9 @@ export class FakeWorld {
   }
 
   print(object: FakeObject, stream: 'stdout' | 'stderr', data: Uint8Array): void {
-    object[stream] = Buffer.concat([object[stream], data]).subarray(-LOG_BYTES_MAX)
+    const all = Buffer.concat([object[stream], data])
+    object[stream] = all.subarray(-LOG_BYTES_MAX)
+    object.dropped[stream] += all.length - object[stream].length
     this.#changed(object, 'output')
   }
 

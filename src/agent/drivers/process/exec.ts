@@ -119,9 +119,14 @@ function outcome(report: string, command: string): Result<number, Failure> {
   return err(failure('exec_failed', 'Its keeper was killed before it could tell the outcome.'))
 }
 
-/** With back-pressure towards nobody: chunks are handed on as they come and the pipe holds no more than the kernel's 64 KiB. */
+/** While the reader does not take what there is, the pipe is not read: the command then waits in its write, as behind any pipe. */
 function forward(from: Readable | null, stream: LogChunk['stream'], emit: Emit | null): void {
-  from?.on('data', (data: Buffer) => emit?.({ stream, data, atMs: null }))
+  from?.on('data', (data: Buffer) => {
+    const taken = emit?.({ stream, data, atMs: null })
+    if (!taken) return
+    from.pause()
+    void taken.then(() => from.resume())
+  })
 }
 
 /** Calls `onEnd` when the instance stops running. */

@@ -12,7 +12,7 @@
 //
 // The log files have a folder of their own so that the watch on the incarnation's folder does not wake the agent for every line.
 // Nothing here is fsynced: after a power loss every process is gone and a file that is missing means just that.
-import { linkSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
+import { closeSync, linkSync, openSync, readdirSync, readFileSync, readSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
@@ -135,14 +135,45 @@ export async function discard(run: Run): Promise<void> {
 
 export const readKeeper = (run: Run) => readRecord(Keeper, join(run.dir, 'lock'))
 
+/** The record that the keeper writes. */
+const LOST_BYTES = 127
 const LOST = /^(\d+) (\d+) (\d+) (\d+) *\n$/
 
-export function readLost(run: Run): Lost {
-  const path = join(run.dir, 'logs', 'lost')
-  let text = readText(path)
-  // It is overwritten in place (a full disk must not stop the dropping), so a single read could see half of two records.
-  for (let again = readText(path); again !== text; again = readText(path)) text = again
-  const match = LOST.exec(text ?? '')
-  const at = (index: number) => Number(match?.[index] ?? 0)
-  return { stdout: { dropped: at(1), base: at(2) }, stderr: { dropped: at(3), base: at(4) } }
+/** How much of the logs the keeper has dropped. Kept open it can be read also when the incarnation is discarded, in its last state. */
+export interface LostFile {
+  read(): Lost
+  close(): void
+}
+
+/** Reading throws for anything but its absence, which means that nothing was dropped. */
+export function openLost(run: Run): LostFile {
+  const buffer = Buffer.alloc(LOST_BYTES)
+  let fd: number | null = null
+  const readOnce = () => {
+    // The keeper makes it a moment after the logs.
+    fd ??= openForReading(join(run.dir, 'logs', 'lost'))
+    return fd === null ? '' : buffer.toString('latin1', 0, readSync(fd, buffer, 0, LOST_BYTES, 0))
+  }
+  return {
+    read() {
+      let text = readOnce()
+      // It is overwritten in place (a full disk must not stop the dropping), so a single read could see half of two records.
+      for (let again = readOnce(); again !== text; again = readOnce()) text = again
+      const match = LOST.exec(text)
+      const at = (index: number) => Number(match?.[index] ?? 0)
+      return { stdout: { dropped: at(1), base: at(2) }, stderr: { dropped: at(3), base: at(4) } }
+    },
+    close() {
+      if (fd !== null) closeSync(fd)
+    },
+  }
+}
+
+function openForReading(path: string): number | null {
+  try {
+    return openSync(path, 'r')
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null
+    throw error
+  }
 }

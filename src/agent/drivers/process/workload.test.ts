@@ -142,7 +142,7 @@ describeNeeds('perl', 'process driver: the workload', () => {
       await bench.driver.logs(
         want,
         { follow: false, tailLines: null, sinceMs: null },
-        (chunk) => chunk.stream === 'stdout' && chunks.push(chunk.data),
+        (chunk) => void (chunk.stream === 'stdout' && chunks.push(chunk.data)),
         bench.signal,
       ),
     )
@@ -163,7 +163,9 @@ describeNeeds('perl', 'process driver: the workload', () => {
       await bench.driver.logs(
         want,
         { follow: true, tailLines: 5, sinceMs: null },
-        ({ data }) => (text += Buffer.from(data).toString('latin1')),
+        ({ data }) => {
+          text += Buffer.from(data).toString('latin1')
+        },
         bench.signal,
       ),
     )
@@ -175,6 +177,95 @@ describeNeeds('perl', 'process driver: the workload', () => {
       numbers.slice(2).every((number, index) => number > (numbers[index + 1] ?? 0)),
       'ascending',
     )
+  })
+
+  /** Every number on a line of ten bytes: what is at which place in the stream is known without remembering it. */
+  const LINES = 400_000
+  const numbers = () => Buffer.from(Array.from({ length: LINES }, (_, index) => `${100_000_000 + index}\n`).join(''))
+  const flood = (dir: string) =>
+    `echo first; while [ ! -e ${dir}/go ]; do sleep 0.05; done; seq 100000000 $((100000000 + ${LINES} - 1)); touch ${dir}/done; exec sleep 600`
+
+  /** Follows, stands still after its first piece until everything is written and the file has been bounded, and is released. */
+  async function standsStill(between: (given: { bench: Bench; want: Wanted }) => Promise<void>) {
+    const { harness, bench } = await setUp({ logBytesMax: 256 * 1024 })
+    const dir = await tmpDir()
+    const want = script(bench, flood(dir))
+    await bench.start(want)
+    const held = Promise.withResolvers<void>()
+    const written = Buffer.concat([Buffer.from('first\n'), numbers()])
+    let [at, told, pieces] = [0, 0, 0]
+    const following = bench.driver.logs(
+      want,
+      { follow: true, tailLines: null, sinceMs: null },
+      ({ data, lostBytes = 0 }) => {
+        at += lostBytes
+        told += lostBytes
+        assert.ok(written.subarray(at, at + data.length).equals(data), `the bytes at ${at} are those that were written there`)
+        at += data.length
+        pieces += 1
+        return held.promise
+      },
+      bench.signal,
+    )
+    await until('the first piece', () => pieces === 1)
+    writeFileSync(join(dir, 'go'), '')
+    await until('all is written', () => readdirSync(dir).includes('done'))
+    const file = logFile(runOf(harness.stateDir, want.id, 1), 'stdout')
+    await until('the keeper has dropped the beginning', () => statSync(file).blocks * 512 <= 300 * 1024)
+    assert.equal(pieces, 1)
+    await between({ bench, want })
+    held.resolve()
+    const end = must(await following)
+    assert.equal(at, written.length)
+    assert.ok(told > written.length / 2, 'most of it was dropped meanwhile')
+    assert.equal(end.lostBytes, told)
+  }
+
+  test('a reader that stood still goes on where it was, and is told to the byte what was dropped meanwhile', () =>
+    standsStill(async ({ bench, want }) => {
+      void bench.stop(want, 100)
+    }))
+
+  test('a reader that stood still gets what was kept also of an incarnation that has been deleted meanwhile', () =>
+    standsStill(async ({ bench, want }) => {
+      await bench.stop(want, 100)
+      must(await bench.driver.remove(want, bench.signal))
+      must(await bench.driver.forget(want.id))
+    }))
+
+  test('a stream that never pauses keeps neither the other one nor the end of a reading back', async () => {
+    const { harness, bench } = await setUp()
+    const dir = await tmpDir()
+    // It writes a piece whenever asked to, so that there is always more than has been read.
+    const want = script(bench, `echo late >&2; while :; do seq 1 20000; mkfifo ${dir}/more; read line < ${dir}/more; rm ${dir}/more; done`)
+    await bench.start(want)
+    const file = logFile(runOf(harness.stateDir, want.id, 1), 'stdout')
+    const size = () => statSync(file).size
+    await until('something is written', () => size() > 100_000 && readdirSync(dir).length === 1)
+    const read = async (follow: boolean, enough: (of: { stdout: number; stderr: number }) => boolean) => {
+      const stopper = new AbortController()
+      const got = { stdout: 0, stderr: 0 }
+      const begun = size()
+      const result = await bench.driver.logs(
+        want,
+        { follow, tailLines: null, sinceMs: null },
+        async ({ stream, data }) => {
+          got[stream] += data.length
+          if (enough(got)) stopper.abort()
+          if (stream !== 'stdout' || stopper.signal.aborted) return
+          const before = size()
+          writeFileSync(join(dir, 'more'), 'on\n')
+          await until('more is written', () => size() > before && readdirSync(dir).length === 1)
+        },
+        stopper.signal,
+      )
+      return { result, got, begun }
+    }
+    const followed = await read(true, ({ stderr }) => stderr > 0)
+    assert.equal(followed.got.stderr, 5)
+    const once = await read(false, () => false)
+    assert.equal(must(once.result).lostBytes, 0)
+    assert.deepEqual(once.got, { stdout: once.begun, stderr: 5 })
   })
 
   test('times of lines are not known, so asking by time is refused', async () => {
