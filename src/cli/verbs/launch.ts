@@ -18,7 +18,6 @@ const flags = {
     'docker',
     'qemu',
     'firecracker',
-    'fake',
   ]),
   image: text('--image <image>', 'the image to run'),
   cpu: decimal('--cpu <n>', 'share in vCPU, such as 0.5 (default 1)'),

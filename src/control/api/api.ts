@@ -48,7 +48,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     ...verbHandlers(deps),
     ...nodeHandlers(deps),
     ...orgHandlers(deps, callers),
-    ...envHandlers(deps),
+    ...envHandlers({ ...deps, nodes }),
     ...auditHandlers(deps),
     instanceEvents,
     statsInstance,

@@ -10,14 +10,19 @@ import type { StoreReads } from '../store/access.ts'
 import { listEnvs } from '../store/envs.ts'
 import { change, type Handlers, reply } from './context.ts'
 import type { ApiDeps } from './deps.ts'
+import { refuseUnoffered } from './impossible.ts'
+import type { NodeCache } from './node-cache.ts'
 
-export function envHandlers(deps: ApiDeps): Pick<Handlers, 'deploy' | 'listEnvs' | 'deleteEnv'> {
+export function envHandlers(deps: ApiDeps & { readonly nodes: NodeCache }): Pick<Handlers, 'deploy' | 'listEnvs' | 'deleteEnv'> {
   const { store, clock, random } = deps
   return {
     async deploy(context) {
       const { manifest, env } = context.body
       const compiled = compileManifest(manifest, env)
       if (!compiled.ok) return compiled
+      const runtimes = compiled.value.processes.map((process) => process.spec.runtime)
+      const possible = await refuseUnoffered(deps.nodes, [...new Set(runtimes)])
+      if (!possible.ok) return possible
       const orgId = context.scope ?? deps.defaultOrg
       const { app, hash } = compiled.value
       const ids = { newAppId: newId.app(clock, random), newEnvId: newId.env(clock, random) }

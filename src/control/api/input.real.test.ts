@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { apiServer, launch, post, problem } from '../../../tests/support/api-server.ts'
 import { factsOf, nodeId, USAGE } from '../../../tests/support/control-records.ts'
 import { describeEmbeddedStore, must } from '../../../tests/support/stores.ts'
-import { openSession } from '../store/nodes.ts'
+import { closeSession, openSession } from '../store/nodes.ts'
 
 const docker = (given: object) => ({ runtime: 'docker', memory: '64Mi', ...given })
 
@@ -98,5 +98,42 @@ describeEmbeddedStore('bad input', (bench) => {
       },
     })
     must(await as('operator').call('createInstance', { body: { ...big, memory: '4Gi' } }))
+  })
+
+  test('a runtime that no node ever offered is refused with those there are; the one of a node that is away is waited for', async () => {
+    const { as, store } = await apiServer(bench)
+    const create = (runtime: 'qemu' | 'firecracker') =>
+      as('operator').call('createInstance', { body: { ...launch(), runtime, image: 'disk' } })
+    const deploy = (runtime: string) => {
+      const processes = { web: { runtime, resources: { memory: '64Mi' } } }
+      const manifest = { schema_version: 'v1', app: { name: 'app' }, image: { ref: 'disk' }, processes }
+      return as('operator').call('deploy', { body: { env: 'prod', manifest } })
+    }
+    must(await create('firecracker'))
+    const offers = (runtime: 'process' | 'qemu', usable: boolean) => ({
+      runtime,
+      usable,
+      version: null,
+      detail: '',
+      fix: null,
+      limits: 'none' as const,
+    })
+    const join = async (id: string, runtimes: ReturnType<typeof offers>[]) =>
+      must(
+        await store.write('system:test', (tx) =>
+          openSession(tx, { nodeId: nodeId(id), bootId: 'b', facts: factsOf({ runtimes }), usage: USAGE, replica: store.replica }),
+        ),
+      )
+    await join('node-a', [offers('process', false)])
+    const { epoch } = await join('node-b', [offers('qemu', true)])
+    must(await store.write('system:test', (tx) => closeSession(tx, nodeId('node-b'), epoch)))
+    const refused = {
+      ok: false,
+      error: { code: 'no_node', fields: { dimension: 'runtime', requested: 'firecracker', available: ['process'] } },
+    }
+    expect(await create('firecracker')).toMatchObject(refused)
+    expect(await deploy('firecracker')).toMatchObject(refused)
+    must(await create('qemu'))
+    must(await deploy('qemu'))
   })
 })

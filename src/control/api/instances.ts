@@ -7,14 +7,13 @@ import { parseSelector } from '../../contracts/selector.ts'
 import type { InstanceSpec } from '../../contracts/spec.ts'
 import { compileSpec } from '../../contracts/spec-compile.ts'
 import { parseSshPublicKey } from '../../contracts/ssh-key.ts'
-import { formatMemory } from '../../contracts/units.ts'
 import { parseUserData } from '../../contracts/user-data.ts'
 import type { InstanceView } from '../../contracts/views.ts'
-import type { NodeRecord } from '../model/node.ts'
 import { historyView, instanceView } from '../model/views.ts'
 import { explain } from '../model/why.ts'
 import { type Context, change, type Handler, type Handlers, reply } from './context.ts'
 import type { CoreDeps } from './deps.ts'
+import { refuseImpossible } from './impossible.ts'
 import type { NodeCache } from './node-cache.ts'
 
 type Routes = 'createInstance' | 'listInstances' | 'getInstance' | 'putMetadata' | 'whyInstance' | 'historyInstance'
@@ -84,8 +83,8 @@ async function create(deps: Deps, context: Context<'createInstance'>) {
   const { body } = context
   const spec = checkSpec(compileSpec(body))
   if (!spec.ok) return spec
-  const room = await refuseImpossible(deps.nodes, spec.value)
-  if (!room.ok) return room
+  const possible = await refuseImpossible(deps.nodes, spec.value)
+  if (!possible.ok) return possible
   const orgId = context.scope ?? deps.defaultOrg
   for (let tries = 1; ; tries += 1) {
     const name = body.name ?? `${spec.value.runtime}-${random.text(5)}`
@@ -134,24 +133,6 @@ function checkSpec(compiled: Result<InstanceSpec, Failure>): Result<InstanceSpec
   return compiled
 }
 
-/** Room may come back; a node never grows. So only what exceeds every known node as a whole is refused here, the rest waits. */
-async function refuseImpossible(cache: NodeCache, spec: InstanceSpec): Promise<Result<void, Failure>> {
-  const nodes = await cache.get()
-  if (!nodes.ok) return nodes
-  const allocatable = (node: NodeRecord) => node.facts.allocatableMemoryBytes
-  if (nodes.value.length === 0 || nodes.value.some((node) => allocatable(node) >= spec.memoryBytes)) return ok(undefined)
-  const largest = Math.max(...nodes.value.map(allocatable))
-  const each = nodes.value.slice(0, 20).map((node) => `${node.id}: memory: ${wholeMemory(allocatable(node))} allocatable`)
-  return err(
-    failure('no_node', `It asks for ${formatMemory(spec.memoryBytes)} of memory; the largest node has ${wholeMemory(largest)} in all.`, {
-      dimension: 'memory',
-      requested: spec.memoryBytes,
-      available: largest,
-      nodes: each,
-    }),
-  )
-}
-
 const isState = (text: string): text is PhaseKind => PHASE_KINDS.some((kind) => kind === text)
 
 const list =
@@ -178,6 +159,3 @@ const list =
     const items: InstanceView[] = page.value.items.map((one) => instanceView(one, heals.value.get(one.id) ?? null))
     return reply({ items, next_cursor: page.value.nextCursor })
   }
-
-/** Rounded down to whole Mi: a node's memory is no round number, and nobody can ask for the rest. */
-const wholeMemory = (bytes: number): string => formatMemory(Math.floor(bytes / 2 ** 20) * 2 ** 20)
