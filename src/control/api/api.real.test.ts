@@ -78,6 +78,19 @@ function callers(bench: StoreBench) {
     expect(await problem(elsewhere)).toMatchObject({ status: 404 })
   })
 
+  test('nobody passes for somebody else in the audit log by the name of a token', async () => {
+    const { as, url } = await apiServer(bench)
+    const namesake = must(await as('otherOperator').call('createToken', { body: { name: 'operator', role: 'operator' } }))
+    const headers = { authorization: `Bearer ${namesake.secret}`, 'content-type': 'application/json' }
+    const made = await answer(await fetch(`${url}/v1/instances`, { method: 'POST', headers, body: JSON.stringify(launch()) }))
+    must(await as('operator').call('deleteInstance', { params: { id: String(made.id) } }))
+    const audit = must(await as('operator').call('listAudit', {})).items.filter((row) => row.target === made.id)
+    expect(audit.map((row) => [row.actor, row.action])).toEqual([
+      ['token:operator', 'deleteInstance'],
+      [`token:${namesake.org_id}/operator`, 'createInstance'],
+    ])
+  })
+
   test('the operator of the platform sees everything, and narrows itself with Holdfast-Org', async () => {
     const { as, fetch: raw, defaultOrg } = await apiServer(bench)
     must(await as('otherOperator').call('createInstance', { body: launch({ name: 'theirs' }) }))

@@ -59,7 +59,9 @@ export function createCallers(deps: Pick<ApiDeps, 'store' | 'clock' | 'limits'>)
     const token = await find(secret)
     if (!token.ok) return token
     if (token.value === null) return err(failure('unauthenticated', 'The token is not known, or was revoked.'))
-    return ok({ token: token.value, actor: `token:${token.value.name}`, scope: token.value.orgId })
+    const { name, orgId } = token.value
+    // Names are unique within an organisation only: without it one organisation's token could pass for the platform's.
+    return ok({ token: token.value, actor: orgId === null ? `token:${name}` : `token:${orgId}/${name}`, scope: orgId })
   }
   return {
     identify,
