@@ -44,7 +44,12 @@ export const ERRORS = {
     'A valid token is needed.',
     'Set HOLDFAST_TOKEN, or run on the machine whose data directory holds operator.token.',
   ),
-  forbidden: row(403, 'never', 'This token may not do that.', 'Use a token with the operator role.'),
+  forbidden: row(
+    403,
+    'never',
+    'This token may not do that.',
+    'Use a token with the operator role; what belongs to the whole platform needs one of the whole platform.',
+  ),
   not_found: row(404, 'never', 'There is no such object.', 'Look it up with holdfast list; with --all it shows deleted ones too.'),
   ambiguous_id: row(409, 'never', 'More than one object matches.', 'Give the whole id.'),
   name_taken: row(409, 'never', 'The name is in use.', 'Choose another name, or delete the object that has it.'),
@@ -74,7 +79,7 @@ export const ERRORS = {
     503,
     'soon',
     'The database does not answer.',
-    'Nothing was changed. Try again; if it lasts, check PostgreSQL and its disk.',
+    'Try again; look first whether a change was made all the same. If it lasts, check PostgreSQL and its disk.',
   ),
   control_unreachable: row(
     503,
@@ -108,7 +113,12 @@ export const ERRORS = {
     'Look for the request id in the log of the platform, and report it with those lines.',
   ),
   // Placement and admission
-  no_node: row(409, 'later', 'No node can take this instance.', 'Run holdfast why to see what each node lacks.'),
+  no_node: row(
+    409,
+    'later',
+    'No node can take this instance.',
+    'Ask for less, or free or add a node; holdfast why says what each node lacks.',
+  ),
   node_full: row(409, 'later', 'The node has no room for this memory cap.', 'Lower --memory, stop something, or add a node.'),
   node_pressure: row(
     409,

@@ -35,6 +35,10 @@ test.each([
   expect(complaint(input)).toBe(detail)
 })
 
+test('a lost database promises nothing about the change that was asked for: its commit may have been made', () => {
+  expect(problemOf(failure('store_unavailable', 'x'), 'r').hint).not.toMatch(/nothing was changed/i)
+})
+
 test('all wrong fields are listed, the first is the detail', () => {
   const parsed = InstanceInput.safeParse({ cpu: 0, memory: 'x' }, WORDS)
   const given = invalidInput('body', parsed.error?.issues ?? [])

@@ -39,7 +39,7 @@ export function expected(error: unknown): Failure {
   if (error instanceof ConnectionLost) {
     if (error.closing) return failure('shutting_down', 'The store is being closed.')
     const code = codeOf(error.cause)
-    return failure('store_unavailable', `No connection${code === '' ? '' : ` (${code})`}.`, { cause: code }, error)
+    return failure('store_unavailable', `No connection to the database${code === '' ? '' : ` (${code})`}.`, { cause: code }, error)
   }
   const state = sqlState(error)
   if (state !== null && UNAVAILABLE.test(state))
