@@ -13,26 +13,28 @@ import { createLedger } from './ledger.ts'
 
 const id = (index: number) => InstanceId.parse(`inst_${String(index).padStart(20, '0')}`)
 
+const depsOf = (clock: ManualClock, drivers: ExecuteDeps['drivers']): ExecuteDeps => ({
+  clock,
+  limits: LIMITS,
+  drivers,
+  ledger: createLedger(() => OK),
+  ports: { resolve: async () => ({ ok: true, value: [] }), adopt() {}, release() {} },
+  starts: new Map([...drivers.keys()].map((runtime) => [runtime, semaphore(4)])),
+  nodeId: 'node-1',
+})
+
 test('starts that hang in one runtime hold up no start in another', async () => {
   const clock = new ManualClock()
   const hanging = createFakeDriver({ clock })
   const well = createFakeDriver({ clock })
   hanging.control.hangNext('start', 10)
-  const deps: ExecuteDeps = {
+  const deps = depsOf(
     clock,
-    limits: LIMITS,
-    drivers: new Map([
+    new Map([
       ['docker', hanging.driver],
       ['process', well.driver],
     ]),
-    ledger: createLedger(() => OK),
-    ports: { resolve: async () => ({ ok: true, value: [] }), adopt() {}, release() {} },
-    starts: new Map([
-      ['docker', semaphore(4)],
-      ['process', semaphore(4)],
-    ]),
-    nodeId: 'node-1',
-  }
+  )
   const end = new AbortController()
   const start = (index: number, runtime: Runtime) => {
     const wish = desired({ spec: { ...desired().spec, runtime } }, id(index))
@@ -58,4 +60,14 @@ test('hundreds of instances that wait for their image keep no other one from bei
   one.instances.setDesired([desired({ generation: 2, want: 'stopped' }, id(1000))])
   await one.clock.advance(1000)
   expect(one.instances.entries.get(id(1000))?.record.phase.kind).toBe('stopped')
+})
+
+test('a driver that never finishes forgetting an instance holds it up for a bounded time', async () => {
+  const clock = new ManualClock()
+  const { driver } = createFakeDriver({ clock })
+  const stuck = Object.assign(Object.create(driver), { forget: () => new Promise(() => {}) })
+  const deps = depsOf(clock, new Map([['fake', stuck]]))
+  const forgetting = execute(deps, newRecord(desired({}, id(1)), 0), { kind: 'forget', id: id(1) }, new AbortController().signal)
+  await clock.advance(LIMITS.removeDeadlineMs + 2000)
+  expect(await forgetting).toMatchObject({ ok: false, error: { code: 'stop_failed' } })
 })

@@ -4,7 +4,6 @@ import { DeadlineError, withDeadline } from '../../base/deadline.ts'
 import { err, OK, ok, type Result } from '../../base/result.ts'
 import type { Semaphore } from '../../base/semaphore.ts'
 import { type ErrorCode, type Failure, failure } from '../../contracts/errors.ts'
-import type { Exit } from '../../contracts/phase.ts'
 import type { Runtime } from '../../contracts/spec.ts'
 import type { Driver, Seen, Target, Wanted } from '../drivers/driver.ts'
 import type { Action, ObjectRef } from '../model/plan.ts'
@@ -36,7 +35,6 @@ export interface ExecuteDeps {
 export interface Done {
   readonly hostPorts?: readonly number[]
   readonly seen?: Seen
-  readonly exit?: Exit | null
 }
 
 export function targetOf(record: InstanceRecord, object?: ObjectRef): Target {
@@ -102,7 +100,7 @@ export async function execute(
         bounded(limits.removeDeadlineMs, 'stop_failed', (inner) => driver.remove(targetOf(record, object), inner)),
       )
     case 'forget':
-      return driver.forget(action.id).then(asDone)
+      return bounded(limits.removeDeadlineMs, 'stop_failed', () => driver.forget(action.id)).then(asDone)
     case 'pause':
       return bounded(limits.pauseDeadlineMs, 'runtime_unreachable', (inner) => driver.pause(targetOf(record), inner)).then(asDone)
     case 'resume':
