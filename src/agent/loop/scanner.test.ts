@@ -4,9 +4,11 @@ import { ManualClock } from '../../../tests/support/manual-clock.ts'
 import { silentLogger } from '../../base/log.ts'
 import { ok } from '../../base/result.ts'
 import type { RuntimeStatus } from '../../contracts/agent-protocol.ts'
+import { InstanceId } from '../../contracts/ids.ts'
 import type { Runtime } from '../../contracts/spec.ts'
 import { createScanner } from './scanner.ts'
 
+const STRAY = InstanceId.parse('inst_00000000000000000099')
 const usable = (runtime: Runtime): RuntimeStatus => ({ runtime, usable: true, version: '1', detail: '', fix: null, limits: 'none' })
 
 /** A scanner of two runtimes, of which docker answers nothing until `answer` is called. */
@@ -65,4 +67,33 @@ test('a runtime that hangs holds up neither the start nor the scans of another o
   expect(scanner.statuses()[0]).toMatchObject({ runtime: 'docker', usable: true })
   scanner.close()
   expect(clock.timers).toBe(0)
+})
+
+test('a stray is named once for as long as it is there, whatever an incomplete listing leaves out', async () => {
+  const told: string[] = []
+  let listing: readonly [complete: boolean, ids: readonly InstanceId[]] = [true, [STRAY]]
+  const scanner = createScanner({
+    clock: new ManualClock(),
+    log: { ...silentLogger, warn: (msg) => void told.push(msg) },
+    meter: { count() {}, observe() {}, gauge() {} },
+    instances: agent().instances,
+    runtimes: ['process'],
+    detectionIntervalMs: 60_000,
+    statusIntervalMs: 15_000,
+    startPatienceMs: 1500,
+    list: async () => ok({ complete: listing[0], byId: new Map(listing[1].map((id) => [id, []])) }),
+    status: async () => usable('process'),
+    statusChanged: () => {},
+  })
+  const scan = async (complete: boolean, ids: readonly InstanceId[]) => {
+    listing = [complete, ids]
+    await scanner.scan('process')
+    return told.splice(0)
+  }
+  expect(await scan(true, [STRAY])).toEqual(['stray runtime object'])
+  expect(await scan(true, [STRAY])).toEqual([])
+  expect(await scan(false, [])).toEqual([])
+  expect(await scan(true, [STRAY])).toEqual([])
+  expect(await scan(true, [])).toEqual([])
+  expect(await scan(true, [STRAY])).toEqual(['stray runtime object'])
 })

@@ -46,12 +46,12 @@ export function createScanner(deps: ScannerDeps): Scanner {
   const statuses = new Map<Runtime, RuntimeStatus>()
   const scanning = new Map<Runtime, Promise<void>>()
   const repeats = createRepeats(deps.clock)
-  const nameStrangers = strangerTeller(deps)
+  const nameStrays = strayTeller(deps)
 
   const scan = (runtime: Runtime): Promise<void> => {
     const running = scanning.get(runtime)
     if (running !== undefined) return running
-    const started = scanOnce(deps, runtime, nameStrangers).finally(() => scanning.delete(runtime))
+    const started = scanOnce(deps, runtime, nameStrays).finally(() => scanning.delete(runtime))
     scanning.set(runtime, started)
     return started
   }
@@ -96,7 +96,7 @@ const silent = (runtime: Runtime): RuntimeStatus => ({
   limits: 'none',
 })
 
-async function scanOnce(deps: ScannerDeps, runtime: Runtime, nameStrangers: (ids: Iterable<InstanceId>) => void): Promise<void> {
+async function scanOnce(deps: ScannerDeps, runtime: Runtime, nameStrays: ReturnType<typeof strayTeller>): Promise<void> {
   const { instances } = deps
   const startedMs = deps.clock.elapsedMs()
   const epochs = new Map([...instances.entries].map(([id, entry]) => [id, entry.epoch]))
@@ -112,19 +112,19 @@ async function scanOnce(deps: ScannerDeps, runtime: Runtime, nameStrangers: (ids
       else instances.lookAgain(id)
     }
   }
-  if (listed.ok) nameStrangers(listed.value.byId.keys())
+  if (listed.ok) nameStrays(runtime, listed.value.byId.keys(), listed.value.complete)
   deps.meter.observe('reconcile_duration_seconds', (deps.clock.elapsedMs() - startedMs) / 1000)
 }
 
-/** Objects with our mark that no instance owns are left alone here and named once. */
-function strangerTeller({ instances, log }: ScannerDeps): (ids: Iterable<InstanceId>) => void {
-  const named = new Set<InstanceId>()
-  return (ids) => {
-    for (const id of ids) {
-      if (instances.entries.has(id) || named.has(id)) continue
-      named.add(id)
-      log.warn('stray runtime object', { instance_id: id })
-    }
+/** Objects with our mark that no instance owns are left alone here and named once, and once more when they come back. */
+function strayTeller({ instances, log }: ScannerDeps): (runtime: Runtime, ids: Iterable<InstanceId>, complete: boolean) => void {
+  const named = new Map<Runtime, ReadonlySet<InstanceId>>()
+  return (runtime, ids, complete) => {
+    const before = named.get(runtime)
+    const strays = [...ids].filter((id) => !instances.entries.has(id))
+    for (const id of strays) if (!before?.has(id)) log.warn('stray runtime object', { instance_id: id })
+    // Only a complete listing says that one is gone.
+    named.set(runtime, new Set(complete ? strays : [...(before ?? []), ...strays]))
   }
 }
 
