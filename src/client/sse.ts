@@ -11,12 +11,14 @@ export async function* readServerEvents(body: ReadableStream<Uint8Array>, bytesM
   let id: string | null = null
   let event = 'message'
   let data: string[] = []
+  let length = 0
   for await (const line of readLines(body, bytesMax)) {
     if (line === '') {
       if (data.length > 0) yield { id, event, data: data.join('\n') }
       id = null
       event = 'message'
       data = []
+      length = 0
     } else if (line.startsWith(':')) {
       yield null
     } else {
@@ -25,7 +27,11 @@ export async function* readServerEvents(body: ReadableStream<Uint8Array>, bytesM
       const value = colon < 0 ? '' : line.slice(colon + 1).replace(/^ /, '')
       if (field === 'id') id = value
       else if (field === 'event') event = value
-      else if (field === 'data') data.push(value)
+      else if (field === 'data') {
+        length += value.length
+        if (length > bytesMax) throw new Error(`an event is longer than ${bytesMax} bytes`)
+        data.push(value)
+      }
     }
   }
 }
