@@ -5,6 +5,7 @@ import type { Clock, Random } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
 import { DEFAULT_CONFIG } from '../../contracts/config.ts'
 import type { Meter } from '../../contracts/metrics.ts'
+import { SAFETY_DELAY_MS } from '../model/heal-time.ts'
 import type { HealPolicy } from '../reconcile/heal.ts'
 import type { StoreAccess } from '../store/access.ts'
 
@@ -32,7 +33,7 @@ const { eventsMs, keysMs, deletedMs } = DEFAULT_CONFIG.store.retention
 
 export const LOOPS_DEFAULTS: LoopsConfig = {
   heal: {
-    safetyDelayMs: 5000,
+    safetyDelayMs: SAFETY_DELAY_MS,
     attemptsMax: 5,
     backoff: { baseMs: 30_000, factor: 2, maxMs: 300_000 },
     stableAfterMs: 600_000,

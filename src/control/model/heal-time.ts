@@ -4,7 +4,7 @@ import type { HealRecord } from './heal.ts'
 import type { InstanceRecord } from './instance.ts'
 
 /** The healer's safety delay: nothing is done to what has been failed for less. */
-const SAFETY_DELAY_MS = 5000
+export const SAFETY_DELAY_MS = 5000
 
 const HOPELESS: ReadonlySet<string> = new Set(['permanent_error', 'recovery_off', 'exited_error'])
 
