@@ -9,6 +9,8 @@ export const LIMITS = {
   stepsPerRunMax: 64,
   /** Starts at once, as a multiple of the cores, for each runtime: a storm of restarts must leave the agent able to answer. */
   startsPerCore: 2,
+  /** Automatic recoveries begun at once, as a multiple of the cores, unless the configuration says how many. */
+  recoveriesPerCore: 2,
   inspectDeadlineMs: 5000,
   listDeadlineMs: 30_000,
   prepareDeadlineMs: 600_000,

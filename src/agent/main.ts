@@ -25,6 +25,7 @@ import { machineSources, nodeIdentity } from './identity.ts'
 import { LIMITS } from './limits.ts'
 import { type Link, openLink } from './link/link.ts'
 import { type Entry, holdsReservation } from './loop/entry.ts'
+import { Gate } from './loop/gate.ts'
 import { registerGauges } from './loop/gauges.ts'
 import { createHealthKeeper, type HealthKeeper, isGated } from './loop/health.ts'
 import { Instances } from './loop/instances.ts'
@@ -192,14 +193,22 @@ function assemble(
     ids: () => instances.entries.keys(),
     send: (items) => shared.link?.sendObserved(items) ?? true,
   })
-  const instances = makeInstances(shared, executing, files, (entry) => {
+  const gate = new Gate({
+    clock,
+    log,
+    concurrencyMax: options.config.reliability.recovery.concurrencyMax ?? LIMITS.recoveriesPerCore * monitor.capacity().cores,
+    breaker: options.config.reliability.breaker,
+    nudge: (id) => instances.nudge(id),
+  })
+  cleanup.add('gate', () => gate.close())
+  const instances = makeInstances(shared, executing, files, gate, (entry) => {
     health.follow(entry)
     reporter.dirty(entry.record.desired.id, entry.record.phase.kind)
   })
   cleanup.add('instances', () => instances.close())
   cleanup.add('reporter', () => reporter.close())
   const health = makeHealth(shared, instances, reporter)
-  registerGauges(options.telemetry.meter, instances.entries, clock, [...starts.values()])
+  registerGauges(options.telemetry.meter, instances.entries, clock, gate)
   const scanner = makeScanner(shared, instances)
   cleanup.add('scanner', () => scanner.close())
   cleanup.add('requests', () => shared.closing.abort(new Error('the agent is closing')))
@@ -235,6 +244,7 @@ function makeInstances(
   { options, drivers, log, ledger }: Shared,
   executing: ExecuteDeps,
   files: ReturnType<typeof openInstanceFiles>,
+  gate: Gate,
   changed: (entry: Entry) => void,
 ): Instances {
   const { clock, random, config, telemetry } = options
@@ -255,6 +265,7 @@ function makeInstances(
     journal: (id, line) => files.append(id, line),
     removeFiles: (id) => files.remove(id),
     policyFor: ({ desired }) => recoveryPolicy(config.reliability, desired.spec, desired.recoveryMode),
+    gate,
     gated: (record) => checking && isGated(record.desired.spec),
     changed,
     adoptReservation: (record) => ledger.adopt(record.desired.id, record.desired.spec),

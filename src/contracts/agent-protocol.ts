@@ -63,6 +63,8 @@ export const Observed = z.object({
   lastExit: Exit.nullable(),
   attempts: z.array(Attempt),
   cloudInit: CloudInitStatus.nullable(),
+  /** A recovery is due and has to wait for its turn (docs/models/recovery.md); `detail` is half a sentence for people. */
+  waits: z.object({ kind: z.enum(['queued', 'paused']), detail: z.string() }).optional(),
   /** Things a user must see, such as `limits: not enforced here`. */
   notes: z.array(z.string()),
   transitions: z.array(Transition),

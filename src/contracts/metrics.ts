@@ -22,7 +22,7 @@ export const METRICS = {
   vm_recovery_duration_seconds: metric('histogram', ['outcome'], 'From detection to the end of the episode'),
   vm_orphans: metric('gauge', ['reason'], 'Instances now orphaned'),
   vm_oldest_orphan_age_seconds: metric('gauge', [], 'Age of the oldest orphan'),
-  recovery_breaker_open: metric('gauge', ['scope'], '1 while the breaker is open'),
+  recovery_breaker_open: metric('gauge', ['scope'], 'Breakers now open: 0 or 1 for the node, and how many instances are quarantined for ending too often'),
   recoveries_running: metric('gauge', [], 'Recoveries now running'),
   recoveries_queued: metric('gauge', [], 'Recoveries waiting for their turn'),
   instances: metric('gauge', ['runtime', 'state'], 'Instances by runtime and state'),

@@ -47,6 +47,17 @@ describe('the reliability section', () => {
         recoveryTimeoutMs: 600_000,
         detectionIntervalMs: 60_000,
         allowDataLoss: false,
+        concurrencyMax: null,
+      },
+      breaker: {
+        instanceEndsMax: 10,
+        instanceWindowMs: 600_000,
+        failuresMin: 5,
+        failureRatio: 0.5,
+        windowMs: 60_000,
+        openMs: 30_000,
+        openMsMax: 300_000,
+        trials: 3,
       },
     })
   })

@@ -27,6 +27,19 @@ export interface ReliabilityConfig {
     readonly recoveryTimeoutMs: number
     readonly detectionIntervalMs: number
     readonly allowDataLoss: boolean
+    /** Automatic recoveries begun at once on one node; null = twice its cores. */
+    readonly concurrencyMax: number | null
+  }
+  /** When recovering is given up for a while: of one instance, and of all on a node. */
+  readonly breaker: {
+    readonly instanceEndsMax: number
+    readonly instanceWindowMs: number
+    readonly failuresMin: number
+    readonly failureRatio: number
+    readonly windowMs: number
+    readonly openMs: number
+    readonly openMsMax: number
+    readonly trials: number
   }
 }
 
@@ -62,6 +75,7 @@ const RecoverySection = z
     recovery_timeout: Duration.default(600_000),
     detection_interval: Duration.default(60_000),
     allow_data_loss: z.boolean().default(false),
+    max_concurrent: z.number().int().min(1).max(1000).optional(),
   })
   .refine((given) => given.max_retry_interval === undefined || given.max_retry_interval >= given.retry_interval, {
     path: ['max_retry_interval'],
@@ -77,6 +91,35 @@ const RecoverySection = z
     recoveryTimeoutMs: given.recovery_timeout,
     detectionIntervalMs: given.detection_interval,
     allowDataLoss: given.allow_data_loss,
+    concurrencyMax: given.max_concurrent ?? null,
+  }))
+
+const OPEN_MS_MAX_DEFAULT = 300_000
+
+const BreakerSection = z
+  .strictObject({
+    instance_ends: z.number().int().min(1).max(1000).default(10),
+    instance_window: Duration.default(600_000),
+    failures: Threshold.default(5),
+    failure_ratio: z.number().gt(0, 'must be more than 0').max(1, 'must be 1 or less').default(0.5),
+    window: Duration.default(60_000),
+    pause: Duration.default(30_000),
+    max_pause: Duration.optional(),
+    trials: Threshold.default(3),
+  })
+  .refine((given) => given.max_pause === undefined || given.max_pause >= given.pause, {
+    path: ['max_pause'],
+    error: 'must not be shorter than pause',
+  })
+  .transform((given) => ({
+    instanceEndsMax: given.instance_ends,
+    instanceWindowMs: given.instance_window,
+    failuresMin: given.failures,
+    failureRatio: given.failure_ratio,
+    windowMs: given.window,
+    openMs: given.pause,
+    openMsMax: given.max_pause ?? Math.max(OPEN_MS_MAX_DEFAULT, given.pause),
+    trials: given.trials,
   }))
 
 /** The section as written in a file; parses to the compiled form. Usable inside a larger schema: an absent section gives the defaults. */
@@ -85,8 +128,16 @@ export const ReliabilitySection = z
     enabled: z.boolean().default(true),
     health_check: HealthCheckSection.prefault({}),
     recovery: RecoverySection.prefault({}),
+    breaker: BreakerSection.prefault({}),
   })
-  .transform((given): ReliabilityConfig => ({ enabled: given.enabled, healthCheck: given.health_check, recovery: given.recovery }))
+  .transform(
+    (given): ReliabilityConfig => ({
+      enabled: given.enabled,
+      healthCheck: given.health_check,
+      recovery: given.recovery,
+      breaker: given.breaker,
+    }),
+  )
   .prefault({})
 
 export const DEFAULT_RELIABILITY: ReliabilityConfig = ReliabilitySection.parse({})

@@ -5,6 +5,7 @@ import { createFakeDriver } from '../../src/agent/drivers/fake/fake-driver.ts'
 import { type ExecuteDeps, execute } from '../../src/agent/execute/execute.ts'
 import { createLedger } from '../../src/agent/execute/ledger.ts'
 import { LIMITS } from '../../src/agent/limits.ts'
+import { Gate } from '../../src/agent/loop/gate.ts'
 import { Instances } from '../../src/agent/loop/instances.ts'
 import { createScanner } from '../../src/agent/loop/scanner.ts'
 import type { JournalLine } from '../../src/agent/model/record.ts'
@@ -16,6 +17,7 @@ import type { Desired } from '../../src/contracts/agent-protocol.ts'
 import type { Failure } from '../../src/contracts/errors.ts'
 import type { InstanceId } from '../../src/contracts/ids.ts'
 import type { Meter } from '../../src/contracts/metrics.ts'
+import { DEFAULT_RELIABILITY } from '../../src/contracts/reliability.ts'
 import { specOf } from './control-records.ts'
 import { desiredOf } from './desired.ts'
 import { ManualClock, seededRandom } from './manual-clock.ts'
@@ -39,10 +41,19 @@ interface Lines {
   refuse: Failure | null
 }
 
+async function keep(kept: Map<InstanceId, Lines>, id: InstanceId, line: JournalLine): Promise<Result<void, Failure>> {
+  const file = kept.get(id) ?? { lines: [], refuse: null }
+  kept.set(id, file)
+  if (file.refuse) return err(file.refuse)
+  file.lines.push(line)
+  return OK
+}
+
 export function agent(
   world = createFakeDriver({ clock: new ManualClock() }),
   clock = new ManualClock(),
   kept: Map<InstanceId, Lines> = new Map(),
+  concurrencyMax = 4,
 ) {
   const { driver, control } = world
   const logs: { level: string; msg: string }[] = []
@@ -60,14 +71,8 @@ export function agent(
     starts: new Map([['fake', semaphore(4)]]),
     nodeId: 'node-1',
   }
-  const journal = async (id: InstanceId, line: JournalLine): Promise<Result<void, Failure>> => {
-    const file = kept.get(id) ?? { lines: [], refuse: null }
-    kept.set(id, file)
-    if (file.refuse) return err(file.refuse)
-    file.lines.push(line)
-    return OK
-  }
-  const instances = new Instances({
+  const gate = new Gate({ clock, log, concurrencyMax, breaker: DEFAULT_RELIABILITY.breaker, nudge: (id) => instances.nudge(id) })
+  const instances: Instances = new Instances({
     clock,
     random: seededRandom(1),
     log,
@@ -79,12 +84,13 @@ export function agent(
       return sight
     },
     execute: (record, action, signal) => execute(deps, record, action, signal),
-    journal,
+    journal: (id, line) => keep(kept, id, line),
     removeFiles: async (id) => {
       kept.delete(id)
       return OK
     },
     policyFor: () => POLICY,
+    gate,
     gated: () => false,
     changed: (entry) => void told.push(entry.sight.kind),
     adoptReservation: (record) => ledger.adopt(record.desired.id, record.desired.spec),
@@ -98,6 +104,7 @@ export function agent(
     driver,
     control,
     instances,
+    gate,
     scanner,
     logs,
     told,

@@ -1,6 +1,6 @@
 // A runtime in miniature for tests of the planner: executes what the plan says, and breaks on request.
 import { expect } from 'vitest'
-import type { Action, Facts, Note, Outcome, RecoveryPolicy, SeenObject, Verdict } from '../../src/agent/model/plan.ts'
+import type { Action, Facts, Note, Outcome, RecoveryPolicy, SeenObject, Turn, Verdict } from '../../src/agent/model/plan.ts'
 import { type InstanceRecord, newRecord } from '../../src/agent/model/record.ts'
 import { plan } from '../../src/agent/reconcile/plan.ts'
 import type { Desired } from '../../src/contracts/agent-protocol.ts'
@@ -17,6 +17,8 @@ export const POLICY: RecoveryPolicy = {
   stableAfterMs: 10_000,
   verifyAfterMs: 1000,
   cooldownMs: 300_000,
+  endsMax: 10,
+  endsWindowMs: 600_000,
   allowDataLoss: false,
 }
 export const HEALTHY: Verdict = { health: 'unknown', reason: null, detail: '', startFailed: false, gated: false }
@@ -41,6 +43,7 @@ export class World {
   hostPorts: readonly number[] | null = null
   verdict: Verdict = HEALTHY
   policy = POLICY
+  turn: Turn = { kind: 'granted', waitedMs: 0 }
   record: InstanceRecord
   notes: Note[] = []
   actions: Action[] = []
@@ -61,6 +64,7 @@ export class World {
       seen: this.reachable ? { kind: 'known', objects: this.objects } : { kind: 'unknown' },
       verdict: this.verdict,
       policy: this.policy,
+      turn: this.turn,
       outcome,
       fraction: 0,
       freshNonce: `nonce-${this.record.incarnation + 1}`,

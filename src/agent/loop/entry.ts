@@ -2,9 +2,10 @@
 import type { Desired, Observed, Transition } from '../../contracts/agent-protocol.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import type { CheckStanding, PhaseKind } from '../../contracts/phase.ts'
-import type { Facts, Outcome, SeenFact, Verdict } from '../model/plan.ts'
+import type { Facts, Outcome, SeenFact, Step, Verdict } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
 import type { Sight } from '../observe/look.ts'
+import type { Standing } from './gate.ts'
 
 export interface Entry {
   record: InstanceRecord
@@ -36,6 +37,8 @@ export interface Entry {
   eventAtMs: number | null
   /** The control plane has stored its deletion; the files may go. */
   deletionStored: boolean
+  /** A recovery is due and waits for its turn. */
+  waitsFor: Step['waitsFor']
   /** Wall clock minus elapsed clock when the moments in the record were last true of both; null before the first turn. */
   clockOffsetMs: number | null
 }
@@ -62,12 +65,14 @@ export function newEntry(record: InstanceRecord, outbox: readonly Transition[]):
     unwritten: false,
     eventAtMs: null,
     deletionStored: false,
+    waitsFor: null,
     clockOffsetMs: null,
   }
 }
 
 /** What an observation shows of the sight. */
-export function faceOf({ record, sight }: Entry): string {
+export function faceOf({ record, sight, waitsFor }: Entry): string {
+  if (waitsFor) return waitsFor.kind
   if (sight.kind === 'unknown') return `unknown ${sight.failure?.code ?? ''}`
   const current = sight.objects.find((object) => object.incarnation === record.incarnation)
   if (!current) return 'absent'
@@ -107,6 +112,21 @@ const LIVING: ReadonlySet<PhaseKind> = new Set(['running', 'degraded'])
 /** States in which checks run. */
 export const isChecked = (record: InstanceRecord): boolean => LIVING.has(record.phase.kind)
 
+function waitText(waitsFor: NonNullable<Entry['waitsFor']>): string {
+  return waitsFor.kind === 'queued'
+    ? `waits for its turn: ${waitsFor.starting} are being started on its node, ${waitsFor.waiting} more wait`
+    : `is held back: recoveries on its node are paused, because those of ${waitsFor.failures} instances failed shortly before`
+}
+
+/** Where it stands in the line for recoveries. */
+export function standingOf({ record, waitsFor }: Pick<Entry, 'record' | 'waitsFor'>): Standing {
+  if (waitsFor) return 'waiting'
+  if (record.episode === null) return 'away'
+  const { kind } = record.phase
+  if (kind === 'preparing' || kind === 'starting') return 'starting'
+  return kind === 'running' && !record.verified ? 'unproven' : 'away'
+}
+
 export function observedOf(entry: Entry): Observed {
   const { record, sight } = entry
   const current = sight.kind === 'known' ? sight.objects.find((object) => object.incarnation === record.incarnation) : undefined
@@ -127,6 +147,7 @@ export function observedOf(entry: Entry): Observed {
     lastExit: record.lastExit,
     attempts: record.attempts,
     cloudInit: current?.cloudInit ?? null,
+    ...(entry.waitsFor && { waits: { kind: entry.waitsFor.kind, detail: waitText(entry.waitsFor) } }),
     notes,
     transitions: [...entry.outbox],
   }

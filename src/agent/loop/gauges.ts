@@ -1,9 +1,9 @@
 // Gauges read from the map of instances at each scrape; never a label with an id.
 import type { Clock } from '../../base/clock.ts'
-import type { Semaphore } from '../../base/semaphore.ts'
 import type { Meter } from '../../contracts/metrics.ts'
-import type { PhaseKind } from '../../contracts/phase.ts'
+import type { Phase, PhaseKind } from '../../contracts/phase.ts'
 import type { Entry } from './entry.ts'
+import type { Gate } from './gate.ts'
 import { orphanReason } from './narrate.ts'
 
 const ORPHANED: ReadonlySet<PhaseKind> = new Set(['recovering', 'crash_looping', 'quarantined', 'degraded'])
@@ -17,7 +17,10 @@ const orphanedSinceMs = (entry: Entry): number | null => {
   return episode && !entry.record.verified ? episode.startedAtMs : null
 }
 
-export function registerGauges(meter: Meter, entries: ReadonlyMap<unknown, Entry>, clock: Clock, starts: readonly Semaphore[]): void {
+/** Its own breaker is open: it ended too often. */
+const isBroken = ({ kind, reason }: Phase): boolean => kind === 'quarantined' && reason === 'crash_loop'
+
+export function registerGauges(meter: Meter, entries: ReadonlyMap<unknown, Entry>, clock: Clock, gate: Gate): void {
   const all = () => [...entries.values()]
   const tally = (label: string, keys: readonly string[], words: readonly string[] = []) => {
     const counts = new Map<string, number>(words.map((word) => [word, 0]))
@@ -60,6 +63,10 @@ export function registerGauges(meter: Meter, entries: ReadonlyMap<unknown, Entry
     )
   meter.gauge('instance_crash_loops', byRuntime('crash_looping'))
   meter.gauge('instances_quarantined', byRuntime('quarantined'))
-  meter.gauge('recoveries_running', () => [{ value: starts.reduce((sum, { running }) => sum + running, 0) }])
-  meter.gauge('recoveries_queued', () => [{ value: starts.reduce((sum, { waiting }) => sum + waiting, 0) }])
+  meter.gauge('recoveries_running', () => [{ value: gate.starting }])
+  meter.gauge('recoveries_queued', () => [{ value: gate.waiting }])
+  meter.gauge('recovery_breaker_open', () => [
+    { labels: { scope: 'node' }, value: gate.breakerOpen ? 1 : 0 },
+    { labels: { scope: 'instance' }, value: all().filter(({ record: { phase } }) => isBroken(phase)).length },
+  ])
 }

@@ -63,7 +63,12 @@ test.each<[Note, string, string, string[]]>([
     ['exits', 'window_ms', 'last_error'],
   ],
   [{ kind: 'port_changed', was: 41_001, port: 41_002 }, 'warn', 'port taken', ['was', 'port']],
-  [{ kind: 'quarantined', failures: 3, windowMs: 5, detail: 'x' }, 'error', 'instance quarantined', ['exits', 'window_ms', 'last_error']],
+  [
+    { kind: 'quarantined', failures: 3, windowMs: 5, detail: 'x', tooOften: false },
+    'error',
+    'instance quarantined',
+    ['exits', 'window_ms', 'last_error'],
+  ],
 ])('%j is one line: %s %s', async (note, level, msg, fields) => {
   const { lines } = await told(note)
   expect(lines).toHaveLength(1)

@@ -56,6 +56,8 @@ export function narrate(note: Note, record: InstanceRecord, voice: Voice): void 
       log.error('instance crash looping', { ...ids, exits: note.failures, window_ms: note.windowMs, last_error: note.detail })
       return
     case 'quarantined':
+      if (note.tooOften)
+        log.error('recovery breaker opened', { ...ids, scope: 'instance', failures: note.failures, window_ms: note.windowMs })
       log.error('instance quarantined', { ...ids, exits: note.failures, window_ms: note.windowMs, last_error: note.detail })
       return
     case 'unhealthy':

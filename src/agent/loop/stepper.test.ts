@@ -10,7 +10,7 @@ import { LIMITS } from '../limits.ts'
 import { newRecord } from '../model/record.ts'
 import type { Sight } from '../observe/look.ts'
 import { newEntry } from './entry.ts'
-import { Stepper } from './stepper.ts'
+import { Stepper, type StepperDeps } from './stepper.ts'
 
 const LIVING: Seen = {
   id: ID,
@@ -28,6 +28,8 @@ const LIVING: Seen = {
 }
 
 /** An instance that runs in the process runtime and is wished stopped, with a spec for docker. */
+const OPEN_GATE: StepperDeps['gate'] = { turnOf: () => ({ kind: 'granted', waitedMs: 0 }), stands() {}, concluded() {} }
+
 function moving() {
   const clock = new ManualClock()
   const objects = new Map<Runtime, Seen[]>([['process', [LIVING]]])
@@ -56,6 +58,7 @@ function moving() {
     journal: async () => ok(undefined),
     removeFiles: async () => ok(undefined),
     policyFor: () => POLICY,
+    gate: OPEN_GATE,
     gated: () => false,
     changed() {},
     releaseReservation() {},

@@ -14,7 +14,8 @@ import type { InstanceRecord, JournalLine } from '../model/record.ts'
 import { type Sight, withObject } from '../observe/look.ts'
 import { CLOCK_SET_MS, shifted } from '../reconcile/clock-set.ts'
 import { plan } from '../reconcile/plan.ts'
-import { type Entry, faceOf, factsFor, holdsReservation } from './entry.ts'
+import { type Entry, faceOf, factsFor, holdsReservation, standingOf } from './entry.ts'
+import type { Gate } from './gate.ts'
 import { narrate } from './narrate.ts'
 
 export interface StepperLimits {
@@ -38,6 +39,7 @@ export interface StepperDeps {
   policyFor(record: InstanceRecord): RecoveryPolicy
   /** Its checks must pass before a start counts as verified. */
   gated(record: InstanceRecord): boolean
+  readonly gate: Pick<Gate, 'turnOf' | 'stands' | 'concluded'>
   /** Told after each journalled change and each change of health; must not throw. */
   changed(entry: Entry): void
   releaseReservation(id: InstanceId): void
@@ -129,6 +131,7 @@ export class Stepper {
       if (entry.look) await this.#look(entry)
       const next = plan(draft.record, this.#facts(entry, draft.record))
       entry.outcome = null
+      this.#stand(entry, next)
       const moved = next.record.phase !== draft.record.phase
       draft = this.#advance(entry, draft, next)
       // A step that says when to be asked again has said its last word until then.
@@ -224,6 +227,7 @@ export class Stepper {
       nowMs: clock.wallMs(),
       gated: this.#deps.gated(record),
       policy: this.#deps.policyFor(record),
+      turn: this.#deps.gate.turnOf(record.desired.id),
       fraction: random.fraction(),
       freshNonce: random.text(20),
       shutdown: this.#shuttingDown,
@@ -275,6 +279,17 @@ export class Stepper {
     return true
   }
 
+  /** Before the step is on disk: a turn is taken when it is given, or two would take it; and a failure counts before the next turn is given. */
+  #stand(entry: Entry, { record, waitsFor, notes }: Step): void {
+    const { id, orgId } = record.desired
+    for (const note of notes) {
+      if (note.kind === 'attempt_failed') this.#deps.gate.concluded(id, false)
+      else if (note.kind === 'episode_ended' && note.outcome === 'success') this.#deps.gate.concluded(id, true)
+    }
+    entry.waitsFor = waitsFor
+    this.#deps.gate.stands(id, orgId, standingOf({ record, waitsFor }))
+  }
+
   #tell(entry: Entry): void {
     entry.face = faceOf(entry)
     this.#deps.changed(entry)
@@ -320,6 +335,7 @@ export class Stepper {
       return this.wake(entry, this.#deps.clock.wallMs() + this.#deps.limits.diskRetryMs)
     }
     entry.cancelWake()
+    this.#deps.gate.stands(id, entry.record.desired.orgId, 'away')
     this.#forget(id)
   }
 }

@@ -41,6 +41,9 @@ export interface RecoveryPolicy {
   readonly verifyAfterMs: number
   /** How long a quarantine lasts before one trial start. */
   readonly cooldownMs: number
+  /** Its own breaker: more ends than `endsMax` within `endsWindowMs` are a quarantine, however well it ran between them. */
+  readonly endsMax: number
+  readonly endsWindowMs: number
   readonly allowDataLoss: boolean
 }
 
@@ -48,11 +51,21 @@ export type Outcome =
   | { readonly action: Action['kind']; readonly ok: true; readonly hostPorts?: readonly number[] }
   | { readonly action: Action['kind']; readonly ok: false; readonly failure: Failure }
 
+/**
+ * Whether an automatic recovery may begin now. `granted` says how long it had to wait, which its time budget does not count. `queued`: so
+ * many others wait, so many are being started. `paused`: the node's breaker is open, because the recoveries of so many instances failed.
+ */
+export type Turn =
+  | { readonly kind: 'granted'; readonly waitedMs: number }
+  | { readonly kind: 'queued'; readonly waiting: number; readonly starting: number }
+  | { readonly kind: 'paused'; readonly failures: number; readonly forMs: number }
+
 export interface Facts {
   readonly nowMs: number
   readonly seen: SeenFact
   readonly verdict: Verdict
   readonly policy: RecoveryPolicy
+  readonly turn: Turn
   /** The result of the action the previous step asked for; given once. */
   readonly outcome: Outcome | null
   /** Uniform in [0, 1), for jitter. */
@@ -109,7 +122,14 @@ export type Note =
     }
   /** `windowMs`: since the first of these ends. */
   | { readonly kind: 'crash_looping'; readonly failures: number; readonly windowMs: number; readonly detail: string }
-  | { readonly kind: 'quarantined'; readonly failures: number; readonly windowMs: number; readonly detail: string }
+  /** `tooOften`: its own breaker opened, because of how often it ended and not of attempts that failed. */
+  | {
+      readonly kind: 'quarantined'
+      readonly failures: number
+      readonly windowMs: number
+      readonly detail: string
+      readonly tooOften: boolean
+    }
   /** A chosen host port was taken by somebody else, and another one was chosen. */
   | { readonly kind: 'port_changed'; readonly was: number; readonly port: number }
   /** An attempt led to a running incarnation. */
@@ -125,6 +145,8 @@ export interface Step {
   readonly action: Action | null
   /** Ask again at this time even if nothing happens; null = only when something happens. */
   readonly wakeAtMs: number | null
+  /** A recovery is due and has to wait for its turn; null otherwise. */
+  readonly waitsFor: Exclude<Turn, { kind: 'granted' }> | null
   readonly because: string
   readonly notes: readonly Note[]
 }

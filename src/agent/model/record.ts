@@ -10,6 +10,8 @@ export const Episode = z.object({
   startedAtMs: z.number(),
   attempts: z.number(),
   lastSeenMs: z.number(),
+  /** Spent waiting for its turn; its time budget does not count that. */
+  queuedMs: z.number().default(0),
 })
 export type Episode = z.infer<typeof Episode>
 
@@ -34,6 +36,8 @@ export const InstanceRecord = z.object({
   provisioned: z.boolean(),
   /** Ends or failed attempts in a row without a stable run between them. */
   failures: z.number(),
+  /** When it ended, as far back as its own breaker counts. */
+  ends: z.array(z.number()).default([]),
   episode: Episode.nullable(),
   attempts: z.array(Attempt),
   lastExit: Exit.nullable(),
@@ -62,6 +66,7 @@ export function newRecord(desired: Desired, nowMs: number): InstanceRecord {
     verified: false,
     provisioned: false,
     failures: 0,
+    ends: [],
     episode: null,
     attempts: [],
     lastExit: null,

@@ -12,9 +12,10 @@ export function shifted(record: InstanceRecord, byMs: number): InstanceRecord {
   const { phase, episode, startedAtMs } = record
   const waits = 'nextAttemptAtMs' in phase || 'untilMs' in phase
   const unproven = startedAtMs !== null && (!record.verified || record.failures > 0)
-  if (!waits && !unproven && episode === null) return record
+  if (!waits && !unproven && episode === null && record.ends.length === 0) return record
   return {
     ...record,
+    ends: record.ends.map((atMs) => atMs + byMs),
     phase: shiftedPhase(phase, byMs),
     startedAtMs: startedAtMs === null ? null : startedAtMs + byMs,
     episode: episode && { ...episode, startedAtMs: episode.startedAtMs + byMs, lastSeenMs: episode.lastSeenMs + byMs },
@@ -51,6 +52,7 @@ export function resumed(record: InstanceRecord, nowMs: number): InstanceRecord {
       ...('untilMs' in phase && { untilMs: nowMs + leftMs }),
     },
     startedAtMs: record.startedAtMs === null ? null : Math.min(record.startedAtMs, nowMs),
+    ends: record.ends.map((atMs) => Math.min(atMs, nowMs)),
     episode: episode && { ...episode, startedAtMs: nowMs - spentMs, lastSeenMs: Math.min(episode.lastSeenMs, nowMs) },
   }
 }

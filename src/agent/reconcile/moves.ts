@@ -9,13 +9,14 @@ import { ATTEMPTS_KEPT, type InstanceRecord } from '../model/record.ts'
 export const step = (
   record: InstanceRecord,
   because: string,
-  rest: { action?: Action | null; wakeAtMs?: number | null; notes?: readonly Note[] } = {},
+  rest: { action?: Action | null; wakeAtMs?: number | null; notes?: readonly Note[]; waitsFor?: Step['waitsFor'] } = {},
 ): Step => ({
   record,
   because,
   action: rest.action ?? null,
   wakeAtMs: rest.wakeAtMs ?? null,
   notes: rest.notes ?? [],
+  waitsFor: rest.waitsFor ?? null,
 })
 
 export const lastError = (failure: Failure, nowMs: number): LastError => ({
@@ -109,6 +110,7 @@ export function beginAttempt(record: InstanceRecord, facts: Facts, reason: Reaso
     verified: false,
     provisioned: record.provisioned && !changed,
     failures: clean ? 0 : record.failures,
+    ends: clean ? [] : record.ends,
     episode,
     // Ports stay with the instance unless its port list changed.
     hostPorts: changed ? [] : record.hostPorts,

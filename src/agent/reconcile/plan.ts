@@ -215,7 +215,15 @@ function planWaiting(record: InstanceRecord, facts: Facts, dueMs: number): Step 
     })
   }
   if (tooEarly(record.phase.sinceMs, dueMs, facts.nowMs)) return step(record, 'waiting for the next attempt', { wakeAtMs: dueMs })
-  return beginAttempt(record, facts, record.phase.reason, false)
+  return beginInTurn(record, facts)
+}
+
+/** An automatic attempt waits for its turn; that time is not its own. */
+function beginInTurn(record: InstanceRecord, facts: Facts): Step {
+  const { turn } = facts
+  if (turn.kind !== 'granted') return step(record, `due, and waits for its turn: ${turn.kind}`, { waitsFor: turn })
+  const episode = record.episode && { ...record.episode, queuedMs: record.episode.queuedMs + turn.waitedMs }
+  return beginAttempt({ ...record, episode }, facts, record.phase.reason, false)
 }
 
 /** Quarantine is lifted by hand, by a new spec, or by its cooldown, which permits one trial start. The healer does not lift it. */
@@ -229,7 +237,7 @@ function planQuarantined(record: InstanceRecord, facts: Facts, untilMs: number):
     })
   const early = tooEarly(record.phase.sinceMs, untilMs, facts.nowMs)
   if (facts.policy.mode !== 'on' || early) return step(record, 'quarantined', { wakeAtMs: early ? untilMs : null })
-  const { lastError: error, reason } = record.phase
+  const { lastError: error } = record.phase
   const trial: InstanceRecord = {
     ...closeAttempt(record, 'cancelled', facts.nowMs),
     failures: Math.max(record.failures, facts.policy.maxRetries),
@@ -238,7 +246,9 @@ function planQuarantined(record: InstanceRecord, facts: Facts, untilMs: number):
       startedAtMs: facts.nowMs,
       attempts: 0,
       lastSeenMs: record.startedAtMs ?? facts.nowMs,
+      queuedMs: 0,
     },
   }
-  return beginAttempt(trial, facts, reason, false)
+  if (facts.turn.kind !== 'granted') return step(record, 'cooled down, and waits for its turn', { waitsFor: facts.turn })
+  return beginInTurn(trial, facts)
 }

@@ -19,6 +19,8 @@ export function recoveryPolicy(reliability: ReliabilityConfig, spec: InstanceSpe
     stableAfterMs: STABLE_AFTER_MS,
     verifyAfterMs: VERIFY_AFTER_MS,
     cooldownMs: recovery.maxRetryIntervalMs,
+    endsMax: reliability.breaker.instanceEndsMax,
+    endsWindowMs: reliability.breaker.instanceWindowMs,
     allowDataLoss: spec.allowDataLoss || recovery.allowDataLoss,
   }
 }

@@ -89,7 +89,13 @@ function again(record: InstanceRecord, facts: Facts, cause: Cause): Step {
   const stable = record.verified && record.startedAtMs !== null && nowMs - record.startedAtMs >= policy.stableAfterMs
   const failures = stable ? 0 : record.failures
   const opening = record.episode === null
-  const episode = record.episode ?? { reason: cause.reason, startedAtMs: nowMs, attempts: 0, lastSeenMs: lastSeenMs(record) ?? nowMs }
+  const episode = record.episode ?? {
+    reason: cause.reason,
+    startedAtMs: nowMs,
+    attempts: 0,
+    lastSeenMs: lastSeenMs(record) ?? nowMs,
+    queuedMs: 0,
+  }
   const active = policy.mode === 'on'
   const attempt = record.attempts.at(-1)
   const notes: Note[] = []
@@ -110,14 +116,16 @@ function again(record: InstanceRecord, facts: Facts, cause: Cause): Step {
       maxRetries: policy.maxRetries,
       recovering: active,
     })
-  const closed: InstanceRecord = { ...closeAttempt(record, 'failure', nowMs, error), episode, failures, verified: false }
+  const ends = cause.ended ? [...record.ends.filter((atMs) => nowMs - atMs < policy.endsWindowMs), nowMs] : record.ends
+  const closed: InstanceRecord = { ...closeAttempt(record, 'failure', nowMs, error), episode, failures, ends, verified: false }
   if (!active) {
     const kept = { ...closed, episode: null }
     return step(move(kept, { kind: 'failed', ...common(kept, facts, 'recovery_off', error) }), `recovery is ${policy.mode}`, { notes })
   }
   const delayMs = backoffMs(policy.backoff, failures, facts.fraction)
-  const late = nowMs + delayMs - episode.startedAtMs > policy.recoveryTimeoutMs
-  if (failures >= policy.maxRetries || late) return quarantine(closed, facts, error, notes, late ? 'timeout' : 'failure')
+  const late = nowMs + delayMs - episode.startedAtMs - episode.queuedMs > policy.recoveryTimeoutMs
+  if (failures >= policy.maxRetries || late || ends.length > policy.endsMax)
+    return quarantine(closed, facts, error, notes, late ? 'timeout' : 'failure')
   const next = { ...closed, failures: failures + 1 }
   const looping = cause.ended && failures >= 1
   const phase = {
@@ -139,13 +147,21 @@ function lastSeenMs({ lastExit, startedAtMs }: InstanceRecord): number | null {
 }
 
 function quarantine(record: InstanceRecord, facts: Facts, error: LastError, notes: readonly Note[], outcome: 'failure' | 'timeout'): Step {
+  const { nowMs, policy } = facts
   const { record: closed, notes: ending } = closeEpisode(record, facts, outcome, error)
-  const untilMs = facts.nowMs + facts.policy.cooldownMs
+  const untilMs = nowMs + policy.cooldownMs
   const counted = { ...closed, failures: record.failures + 1 }
-  const windowMs = sinceFirst(record, facts.nowMs)
-  const phase = { ...common(record, facts, 'attempts_exhausted', error), attempt: triesInRow(record), untilMs }
-  return step(move(counted, { kind: 'quarantined', ...phase }), 'no attempts left', {
-    notes: [...notes, ...ending, { kind: 'quarantined', failures: counted.failures, windowMs, detail: error.detail }],
+  const tooOften = record.ends.length > policy.endsMax
+  const [failures, windowMs] = tooOften
+    ? [record.ends.length, nowMs - (record.ends[0] ?? nowMs)]
+    : [counted.failures, sinceFirst(record, nowMs)]
+  const phase = {
+    ...common(record, facts, tooOften ? 'crash_loop' : 'attempts_exhausted', error),
+    attempt: tooOften ? failures : triesInRow(record),
+    untilMs,
+  }
+  return step(move(counted, { kind: 'quarantined', ...phase }), tooOften ? 'it ended too often' : 'no attempts left', {
+    notes: [...notes, ...ending, { kind: 'quarantined', failures, windowMs, detail: error.detail, tooOften }],
     wakeAtMs: untilMs,
   })
 }

@@ -80,7 +80,9 @@ function cause(facts: WhyFacts): string {
     case 'crash_looping':
       return `It ends again and again shortly after its start: ${lower(endCause(instance))}, ${attemptsText(phase.attempt)}.`
     case 'quarantined':
-      return `Holdfast stopped trying ${ago(phase.sinceMs, nowMs)}: ${lower(endCause(instance))}, ${attemptsText(phase.attempt)}.`
+      return phase.reason === 'crash_loop'
+        ? `Holdfast stopped starting it ${ago(phase.sinceMs, nowMs)}, because it had ended ${phase.attempt} times in a short while, at last so: ${lower(endCause(instance))}.`
+        : `Holdfast stopped trying ${ago(phase.sinceMs, nowMs)}: ${lower(endCause(instance))}, ${attemptsText(phase.attempt)}.`
     case 'failed':
       return failedCause(instance)
     case 'completed':
@@ -287,8 +289,11 @@ function nextStep(facts: WhyFacts): Next {
       return none(want === 'running' ? 'Its node starts it in a moment.' : `Nothing, until somebody starts it: holdfast start ${name}.`)
     case 'recovering':
     case 'crash_looping':
+      if (instance.observed?.waits)
+        return none(`Its next attempt ${instance.observed.waits.detail}; holdfast recover ${name} makes it now.`)
       return { text: `The next attempt is due ${inTime(at ?? nowMs, nowMs)}; holdfast recover ${name} makes it now.`, atMs: at }
     case 'quarantined':
+      if (instance.observed?.waits) return none(`Its trial start ${instance.observed.waits.detail}; holdfast recover ${name} makes it now.`)
       return {
         text: `One trial start ${inTime(at ?? nowMs, nowMs)}; correct the cause, then holdfast recover ${name} starts it now.`,
         atMs: at,
