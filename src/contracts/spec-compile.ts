@@ -91,6 +91,12 @@ function refuseRuntime(input: Parsed): Result<never, Failure> | undefined {
     if (input.user_data !== undefined || input.ssh_authorized_keys.length > 0)
       return bad('user_data', 'the process runtime has no machine of its own to initialise; use docker or qemu')
     if (input.mounts.length > 0) return bad('mounts', 'the process runtime shares the file system of the node; mounts need docker or qemu')
+    if (input.networks.length > 0) return bad('networks', 'the process runtime shares the network of the node; networks need docker')
+    const { privileged, capabilities_add, capabilities_drop, read_only_root } = input.security
+    const asked = Object.entries({ privileged, capabilities_add, capabilities_drop, read_only_root }).find(([, value]) =>
+      typeof value === 'boolean' ? value : value.length > 0,
+    )
+    if (asked) return bad(`security.${asked[0]}`, 'the process runtime cannot apply it; use the docker runtime')
     return undefined
   }
   if (input.image === undefined && input.runtime !== 'fake') return bad('image', `the ${input.runtime} runtime needs an image`)

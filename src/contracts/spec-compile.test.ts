@@ -1,0 +1,19 @@
+import { expect, test } from 'vitest'
+import { InstanceInput } from './spec.ts'
+import { compileSpec } from './spec-compile.ts'
+
+const process = (more: object) => compileSpec(InstanceInput.parse({ runtime: 'process', command: ['x'], ...more }))
+
+test.each([
+  ['privileged', { security: { privileged: true } }, 'security.privileged'],
+  ['added capabilities', { security: { capabilities_add: ['NET_ADMIN'] } }, 'security.capabilities_add'],
+  ['dropped capabilities', { security: { capabilities_drop: ['ALL'] } }, 'security.capabilities_drop'],
+  ['a read-only root', { security: { read_only_root: true } }, 'security.read_only_root'],
+  ['networks', { networks: ['inside'] }, 'networks'],
+])('a process that asks for %s is refused while the user is there to hear it, and never runs without', (_name, more, field) => {
+  expect(process(more)).toMatchObject({ ok: false, error: { code: 'invalid_input', fields: { field } } })
+})
+
+test('a process may be given another user, and the defaults of the rest may be spelled out', () => {
+  expect(process({ security: { user: 'nobody', privileged: false, capabilities_add: [] }, networks: [] }).ok).toBe(true)
+})
