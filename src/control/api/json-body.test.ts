@@ -13,6 +13,8 @@ test.each([
   ['cut off', '{"a":', 'not valid JSON'],
   ['a raw NUL byte', '{"a":"\0"}', 'not valid JSON'],
   ['deep nesting', '['.repeat(500_000), 'not valid JSON'],
+  ['half a character', '{"metadata":{"note":"\\ud800"}}', 'half of a surrogate pair, at "note"'],
+  ['half a character in a key', '{"\\udc00":1}', 'half of a surrogate pair'],
   ['a prototype key', '{"a":{"__proto__":{"admin":true}}}', '__proto__'],
 ])('%s is invalid_input, never a crash', (_name, text, said) => {
   expect(parse(text)).toMatchObject({

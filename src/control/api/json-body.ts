@@ -13,17 +13,20 @@ export function parseBody(bytes: Buffer): Result<unknown, Failure> {
   const text = bytes.toString('utf8')
   try {
     const value: unknown = JSON.parse(text, (key, item) => {
-      if (key === '__proto__') throw new ForbiddenKey()
+      if (key === '__proto__') throw new Refused('the key __proto__ is not accepted')
+      // Neither UTF-8 nor PostgreSQL has half a character: it would be stored as another one.
+      if (!key.isWellFormed() || (typeof item === 'string' && !item.isWellFormed()))
+        throw new Refused(`a text holds half of a surrogate pair${key === '' ? '' : `, at ${JSON.stringify(key)}`}`)
       return item
     })
     return ok(value)
   } catch (error) {
-    if (error instanceof ForbiddenKey) return bad('the key __proto__ is not accepted')
+    if (error instanceof Refused) return bad(error.message)
     return bad(`it is not valid JSON (${error instanceof Error ? error.message : 'unreadable'})`)
   }
 }
 
-class ForbiddenKey extends Error {}
+class Refused extends Error {}
 
 /** The path of the first text or key with a NUL byte; undefined when there is none. `skip` names top-level fields that may have one. */
 export function findNul(value: unknown, skip: ReadonlySet<string>, path: readonly string[] = []): readonly string[] | undefined {
