@@ -128,6 +128,15 @@ describe('shape', () => {
     expect(tidy.tooLong(sources({ 'src/base/a.ts': long(70), 'src/base/a.test.ts': long(71) }))).toEqual([])
     expect(tidy.tooLong(sources({ 'src/base/a.ts': long(71) }))).toHaveLength(1)
   })
+  test.each(['A.nullable().parse(b)', 'z.array(A).max(5).safeParse(b)', `z.enum(['a', 'b']).parse(c)`])('schema: %s', (text) => {
+    expect(tidy.schemasPerUse(sources({ 'src/base/a.ts': text }))).toHaveLength(1)
+  })
+  test.each(['const B = A.nullable()', 'A.parse(b)', 'JSON.parse(String(data))', 'Date.parse(b)', 'a.max(b) + JSON.parse(c)'])(
+    'no schema for one use: %s',
+    (text) => {
+      expect(tidy.schemasPerUse(sources({ 'src/base/a.ts': text }))).toEqual([])
+    },
+  )
   test.each([
     `// ${'FIX'}ME later`,
     `// ${'TO'}DO later`,

@@ -1,7 +1,17 @@
 // The house rules, checked on every run. Each finding is `path:line: what`; tests/tidy-red.test.ts proves that each check can fail.
 import { describe, expect, test } from 'vitest'
 import { importFaults, type Layers, tableFaults } from './support/layers.ts'
-import { barrels, environmentOutsideMain, hiddenImports, impureDecisions, marks, names, tooLong, uninjected } from './support/tidy.ts'
+import {
+  barrels,
+  environmentOutsideMain,
+  hiddenImports,
+  impureDecisions,
+  marks,
+  names,
+  schemasPerUse,
+  tooLong,
+  uninjected,
+} from './support/tidy.ts'
 import { readText, sourcesOf } from './support/tree.ts'
 
 const table = JSON.parse(readText('layers.json')) as Layers
@@ -28,6 +38,9 @@ describe('tidy', () => {
   })
   test('clocks, timers and randomness come from base/system.ts', () => {
     expect(uninjected(sources)).toEqual([])
+  })
+  test('schemas are made once, not for each value', () => {
+    expect(schemasPerUse(sources)).toEqual([])
   })
   test('the environment is read in main.ts only', () => {
     expect(environmentOutsideMain(sources)).toEqual([])

@@ -73,6 +73,8 @@ const CheckOnce = Check.superRefine((check, ctx) => {
 const isTable = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
 const withType = (value: unknown) => (isTable(value) && value.type === undefined ? { ...value, type: 'tcp' } : value)
 
+const CheckList = z.array(CheckOnce).max(CHECKS_MAX)
+
 /** One table or a list of tables, always a list afterwards; the paths of issues stay those of the text. `type` defaults to tcp. */
 const Health = z
   .unknown()
@@ -80,9 +82,7 @@ const Health = z
   .transform((value, ctx): { readonly single: boolean; readonly checks: readonly ManifestCheck[] } => {
     if (value === undefined) return { single: false, checks: [] }
     const list = Array.isArray(value)
-    const parsed = list
-      ? z.array(CheckOnce).max(CHECKS_MAX).safeParse(value.map(withType), WORDS)
-      : CheckOnce.safeParse(withType(value), WORDS)
+    const parsed = list ? CheckList.safeParse(value.map(withType), WORDS) : CheckOnce.safeParse(withType(value), WORDS)
     if (parsed.success) return { single: !list, checks: Array.isArray(parsed.data) ? parsed.data : [parsed.data] }
     for (const { path, message } of flatten(parsed.error.issues)) ctx.addIssue({ code: 'custom', path: [...path], message })
     return z.NEVER

@@ -43,6 +43,15 @@ export function impureDecisions(sources: readonly Source[], table: Layers): read
   )
 }
 
+/** Making a schema costs more than reading a value with it, and leaves garbage: it is done once, at the top of a file. */
+export const schemasPerUse: Rule = (sources) =>
+  findings(product(sources), [
+    [
+      /(\bz\.[a-z]+|\.(nullable|nullish|optional|array|omit|pick|extend|partial|max|min))\([^()\n]*\)\.(p|safeP)arse\(/i,
+      'a schema made for one use',
+    ],
+  ])
+
 /** Clocks, timers and randomness come from base/system.ts and are handed in. `new Date(x)` only converts. */
 export const uninjected: Rule = (sources) =>
   findings(

@@ -3,13 +3,14 @@ import { sql } from 'kysely'
 import { z } from 'zod'
 import type { Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
-import { InstanceId, NodeId, OrgId } from '../../contracts/ids.ts'
+import type { InstanceId } from '../../contracts/ids.ts'
 import type { Actor } from '../model/actor.ts'
 import { type AuditRecord, EVENT_TYPES, type EventRecord } from '../model/event.ts'
 import type { OrgScope } from '../model/org.ts'
 import { attempt } from './attempt.ts'
 import type { Db, Tx } from './db.ts'
 import { checkCursor, type Page, type PageQuery, pageOf } from './page.ts'
+import { NullableInstanceId, NullableNodeId, NullableOrgId } from './records.ts'
 
 const EventName = z.enum(EVENT_TYPES)
 const Data = z.record(z.string(), z.unknown())
@@ -32,9 +33,9 @@ export function listEvents(db: Db, query: EventQuery): Promise<Result<readonly E
       cursor: row.cursor,
       atMs: row.at_ms,
       type: EventName.parse(row.type),
-      orgId: OrgId.nullable().parse(row.org_id),
-      instanceId: InstanceId.nullable().parse(row.instance_id),
-      nodeId: NodeId.nullable().parse(row.node_id),
+      orgId: NullableOrgId.parse(row.org_id),
+      instanceId: NullableInstanceId.parse(row.instance_id),
+      nodeId: NullableNodeId.parse(row.node_id),
       data: Data.parse(row.data),
     }))
   })
@@ -100,7 +101,7 @@ export async function listAudit(db: Db, query: PageQuery & { readonly scope: Org
         atMs: row.at_ms,
         actor: ActorName.parse(row.actor),
         action: row.action,
-        orgId: OrgId.nullable().parse(row.org_id),
+        orgId: NullableOrgId.parse(row.org_id),
         target: row.target,
         outcome: Outcome.parse(row.outcome),
         requestId: row.request_id,

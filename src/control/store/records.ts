@@ -17,6 +17,12 @@ const Loose = z.record(z.string(), z.unknown())
 const Refusals = z.array(z.object({ nodeId: NodeId, refusedBy: z.string(), detail: z.string() }))
 const ObservedRest = Observed.omit({ id: true, generation: true, incarnation: true, phase: true, transitions: true })
 export const Want = z.enum(['running', 'stopped', 'paused', 'deleted'])
+// Made once: making a schema costs more than reading a row with it, and these are read for every row.
+const NullableRecoveryMode = RecoveryMode.nullable()
+const NullableObservedRest = ObservedRest.nullable()
+export const NullableOrgId = OrgId.nullable()
+export const NullableInstanceId = InstanceId.nullable()
+export const NullableNodeId = NodeId.nullable()
 const Role = z.enum(['viewer', 'operator', 'agent'])
 export const StateName = z.enum(PHASE_KINDS as [PhaseKind, ...PhaseKind[]])
 
@@ -73,13 +79,13 @@ export function instanceRecord(row: InstanceRow): InstanceRecord {
     restartSeq: row.restart_seq,
     recoverSeq: row.recover_seq,
     healSeq: row.heal_seq,
-    recoveryMode: RecoveryMode.nullable().parse(row.recovery_mode),
-    nodeId: NodeId.nullable().parse(row.node_id),
+    recoveryMode: NullableRecoveryMode.parse(row.recovery_mode),
+    nodeId: NullableNodeId.parse(row.node_id),
     refusals: Refusals.parse(row.refusals),
     phase: Phase.parse(row.phase),
     observedGeneration: row.observed_generation,
     incarnation: row.incarnation,
-    observed: ObservedRest.nullable().parse(row.observed),
+    observed: NullableObservedRest.parse(row.observed),
     lastTransitionSeq: row.last_transition_seq,
     version: row.version,
     createdAtMs: row.created_at_ms,
@@ -141,7 +147,7 @@ export function tokenRecord(row: Omit<Selectable<Schema['tokens']>, 'hash'>): To
   return {
     id: TokenId.parse(row.id),
     name: row.name,
-    orgId: OrgId.nullable().parse(row.org_id),
+    orgId: NullableOrgId.parse(row.org_id),
     role: Role.parse(row.role),
     createdAtMs: row.created_at_ms,
     lastUsedAtMs: row.last_used_at_ms,
