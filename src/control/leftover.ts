@@ -11,6 +11,6 @@ export async function stopLeftoverDatabase(dataDir: string, clock: Clock): Promi
   const found = await adoptServer(layoutOf(dataDir).cluster, clock)
   if (!found.ok) return found
   if (found.value === null) return ok(false)
-  await stopServer(found.value.server, clock)
-  return ok(true)
+  const stopped = await stopServer(found.value.server, clock)
+  return stopped.ok ? ok(true) : stopped
 }

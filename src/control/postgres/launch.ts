@@ -116,14 +116,18 @@ function supervise(options: ServerOptions, first: Server) {
     }
   }
   const guarding = guard()
+  const end = async (server: Server): Promise<void> => {
+    const stopped = await stopServer(server, clock)
+    if (!stopped.ok) log.error('postgres does not end', { process_id: server.pid })
+  }
   return {
     pid: () => current?.pid ?? null,
     stop: async () => {
       stopping.abort()
-      if (current !== null) await stopServer(current, clock)
+      if (current !== null) await end(current)
       // A start that was under way when the stop came in is waited for, and what it started is stopped as well.
       await guarding
-      if (current !== null) await stopServer(current, clock)
+      if (current !== null) await end(current)
       current = null
     },
   }

@@ -33,7 +33,7 @@ export async function isOn(cluster: string, pid: number): Promise<boolean> {
   return command.trim() === 'postgres'
 }
 
-/** false when it was gone already. */
+/** false when it was gone already, or is not ours to signal. */
 export function signal(pid: number, name: NodeJS.Signals): boolean {
   try {
     return process.kill(pid, name)

@@ -75,7 +75,8 @@ export async function spawnServer(options: ServerOptions): Promise<Result<Server
   const server = { pid: child.pid, ended, said: () => lines.join(' ') }
   const ready = await waitReady(server, options)
   if (ready.ok) return ok(server)
-  await stopServer(server, options.clock)
+  const stopped = await stopServer(server, options.clock)
+  if (!stopped.ok) options.log.error('postgres does not end', { process_id: server.pid })
   return ready
 }
 
@@ -102,8 +103,8 @@ export async function adoptServer(cluster: string, clock: Clock): Promise<Result
   )
 }
 
-/** Fast, then immediate, then by force; each step bounded. All acknowledged writes survive each of them. */
-export async function stopServer(server: Server, clock: Clock): Promise<void> {
+/** Fast, then immediate, then by force; each step bounded. All acknowledged writes survive each of them. Fails when it lives on all the same. */
+export async function stopServer(server: Server, clock: Clock): Promise<Result<void, Failure>> {
   const steps = [
     ['SIGINT', SERVER_LIMITS.fastStopMs],
     ['SIGQUIT', SERVER_LIMITS.immediateStopMs],
@@ -111,8 +112,9 @@ export async function stopServer(server: Server, clock: Clock): Promise<void> {
   ] as const
   for (const [name, waitMs] of steps) {
     signal(server.pid, name)
-    if (await within(server.ended, waitMs, clock)) return
+    if (await within(server.ended, waitMs, clock)) return OK
   }
+  return err(failure('store_unavailable', `PostgreSQL (process ${server.pid}) does not end, not even when killed.`, { pid: server.pid }))
 }
 
 async function waitReady(server: Server, options: ServerOptions): Promise<Result<void, Failure>> {
