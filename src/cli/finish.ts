@@ -10,7 +10,7 @@ import { timeOfDay } from './render/human.ts'
 import { errorText, receipt, stateText } from './render/instance.ts'
 import { report } from './report.ts'
 import type { Outcome } from './verb.ts'
-import { type Awaited, awaitState } from './wait.ts'
+import { type Awaited, awaitState, type Standard } from './wait.ts'
 
 export const WAIT_TIMEOUT_MS = 60_000
 
@@ -37,14 +37,13 @@ export async function finish(given: Finish): Promise<Outcome> {
   return waitAndTell({ ...given, id: instance.id, awaited, timeoutMs: given.timeoutMs ?? WAIT_TIMEOUT_MS })
 }
 
-export interface Waiting {
+export interface Waiting extends Standard {
   readonly core: Core
   readonly out: Output
   readonly client: Client
   readonly id: string
   readonly awaited: Awaited
   readonly timeoutMs: number
-  readonly afterIncarnation?: number
 }
 
 export async function waitAndTell(given: Waiting): Promise<Outcome> {
@@ -63,13 +62,20 @@ export async function waitAndTell(given: Waiting): Promise<Outcome> {
     return ok(EXIT.ok)
   }
   if (instance === undefined) return err(failure('not_found', `${given.id} is gone, so it will never be ${given.awaited}.`))
-  return ok(await report(core, out.json, ended(instance, given.awaited), undefined, EXIT.terminalFailure))
+  const next = RETRIED.has(instance.state)
+    ? `Run holdfast logs ${instance.name} and holdfast why ${instance.name}, correct the cause, then holdfast recover ${instance.name} --wait.`
+    : undefined
+  return ok(await report(core, out.json, ended(instance, given.awaited), next, EXIT.terminalFailure))
 }
+
+/** It is tried again by itself, ever more slowly: nothing that waiting for would be of use, and nothing that is lost for good. */
+const RETRIED: ReadonlySet<string> = new Set(['crash_looping', 'quarantined'])
 
 function ended(instance: InstanceView, awaited: Awaited): Failure {
   const fields = { instance_id: instance.id, name: instance.name, state: instance.state, reason: instance.reason }
   const why = instance.last_error
   if (why === null)
     return failure('wrong_state', `${instance.name} is ${instance.state} (${instance.reason}) and will not be ${awaited}.`, fields)
-  return failure(why.code, `${instance.name} is ${instance.state} and will not be ${awaited}: ${errorText(why)}`, fields)
+  const end = RETRIED.has(instance.state) ? `, so it is not waited for until it is ${awaited}` : ` and will not be ${awaited}`
+  return failure(why.code, `${instance.name} is ${instance.state}${end}: ${errorText(why)}`, fields)
 }

@@ -7,6 +7,8 @@ export interface Flag<T> {
   readonly help: string
   readonly repeats: boolean
   readonly choices: readonly string[]
+  /** What the flag means without a value; absent = it takes none, or needs one. */
+  readonly bare?: string
   readonly read: (raw: unknown) => Result<T, string> | Promise<Result<T, string>>
 }
 
@@ -54,7 +56,7 @@ export const oneOfOr = <const C extends string>(
   bare: NoInfer<C>,
 ): Flag<C | undefined> => {
   const inner = oneOf(words, help, choices)
-  return { ...inner, read: (raw) => inner.read(raw === true ? bare : raw) }
+  return { ...inner, bare, read: (raw) => inner.read(raw === true ? bare : raw) }
 }
 
 export const whole = (words: string, help: string, min: number, max: number): Flag<number | undefined> => ({

@@ -50,12 +50,25 @@ export function parse(argv: readonly string[], verbs: readonly ListedVerb[], ver
       writeErr: () => undefined,
     })
   try {
-    program.parse(argv.length === 0 || argv[0] === 'help' ? [...argv.slice(1), '--help'] : [...argv], { from: 'user' })
+    program.parse(argv.length === 0 || argv[0] === 'help' ? [...argv.slice(1), '--help'] : [...settled(argv, verbs)], { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     return ended(error, printed, argv, program)
   }
   return run ?? { kind: 'print', text: printed || program.helpInformation() }
+}
+
+/**
+ * A flag that may stand alone takes the next word only when that is one of its own; commander would take any, and `start --wait web` would
+ * wait for a state called web.
+ */
+function settled(argv: readonly string[], verbs: readonly ListedVerb[]): readonly string[] {
+  const flags = Object.values(verbs.find((verb) => verb.name === argv[0])?.flags ?? {})
+  const end = argv.includes('--') ? argv.indexOf('--') : argv.length
+  return argv.map((word, index) => {
+    const alone = index < end ? flags.find(({ words, bare }) => bare !== undefined && words.split(/[ ,]+/).includes(word)) : undefined
+    return alone === undefined || alone.choices.includes(argv[index + 1] ?? '') ? word : `${word}=${alone.bare}`
+  })
 }
 
 function ended(error: CommanderError, printed: string, argv: readonly string[], program: Command): Parsed {

@@ -24,15 +24,22 @@ export type Awaited = (typeof AWAITED)[number]
 
 export type Verdict = 'reached' | 'waiting' | 'never'
 
-/** `afterIncarnation`: an older incarnation proves nothing yet, as after a restart. */
-export function judge(instance: InstanceView, awaited: Awaited, afterIncarnation = -1): Verdict {
+export interface Standard {
+  /** An older incarnation proves nothing yet, as after a restart. */
+  readonly afterIncarnation?: number
+  /** A crash loop is waited through: the next attempt may be the good one. Whoever has just started something wants to hear of it instead. */
+  readonly patient?: boolean
+}
+
+export function judge(instance: InstanceView, awaited: Awaited, { afterIncarnation = -1, patient = false }: Standard = {}): Verdict {
   const { state, health } = instance
   if (state === awaited && awaited !== 'running') return 'reached'
   // What it says of itself is still about an older wish.
   if (instance.desired.observed_generation < instance.desired.generation) return 'waiting'
   const current = instance.incarnation > afterIncarnation
   if (current && reached(state, health.status, awaited)) return 'reached'
-  return isOver(instance, awaited) ? 'never' : 'waiting'
+  const hopeless = !patient && state === 'crash_looping' && (awaited === 'running' || awaited === 'healthy')
+  return hopeless || isOver(instance, awaited) ? 'never' : 'waiting'
 }
 
 function reached(state: string, health: string, awaited: Awaited): boolean {
@@ -49,7 +56,7 @@ function reached(state: string, health: string, awaited: Awaited): boolean {
   }
 }
 
-/** States that lead nowhere by themselves. A crash loop and a lost node are still being worked on. */
+/** States that lead nowhere by themselves. A lost node is still being worked on. */
 function isOver(instance: InstanceView, awaited: Awaited): boolean {
   const { state } = instance
   switch (state) {
@@ -84,11 +91,10 @@ export interface Waited {
   readonly instance: InstanceView | undefined
 }
 
-export interface WaitOptions {
+export interface WaitOptions extends Standard {
   readonly id: string
   readonly awaited: Awaited
   readonly timeoutMs: number
-  readonly afterIncarnation?: number
   readonly onChange?: (instance: InstanceView) => Promise<void>
 }
 
@@ -110,7 +116,7 @@ export async function awaitState(core: Core, client: Client, options: WaitOption
       name = instance.name
       if (face !== shown) await options.onChange?.(instance)
       shown = face
-      const verdict = judge(instance, options.awaited, options.afterIncarnation)
+      const verdict = judge(instance, options.awaited, options)
       if (verdict !== 'waiting') return ok({ reached: verdict === 'reached', instance })
     }
     const leftMs = options.timeoutMs - (core.clock.elapsedMs() - startedMs)

@@ -1,8 +1,8 @@
 // The verbs that wish an instance into another state: they differ in their words, in the route, and in what --wait waits for.
-
+import { ok } from '../../base/result.ts'
 import type { InstanceView } from '../../contracts/views.ts'
 import { finish } from '../finish.ts'
-import { duration, flag } from '../flags.ts'
+import { duration, type Flag, flag, oneOfOr } from '../flags.ts'
 import { connect } from '../session.ts'
 import { type ListedVerb, verb } from '../verb.ts'
 import type { Awaited } from '../wait.ts'
@@ -59,6 +59,13 @@ const WISHES: readonly Wish[] = [
   },
 ]
 
+/** What runs may be waited for until it is healthy too. */
+function waitFlag(awaited: Awaited): Flag<Awaited | undefined> {
+  if (awaited === 'running') return oneOfOr('--wait [state]', 'wait until it is running or healthy', ['running', 'healthy'], 'running')
+  const plain = flag('--wait', `wait until it is ${awaited}`)
+  return { ...plain, read: (raw) => ok(raw === true ? awaited : undefined) }
+}
+
 export const LIFECYCLE: readonly ListedVerb[] = WISHES.map((wish) =>
   verb({
     name: wish.name,
@@ -66,7 +73,7 @@ export const LIFECYCLE: readonly ListedVerb[] = WISHES.map((wish) =>
     group: 'Act',
     summary: wish.summary,
     flags: {
-      wait: flag('--wait', `wait until it is ${wish.awaited}`),
+      wait: waitFlag(wish.awaited),
       waitTimeout: duration('--wait-timeout <time>', 'give up waiting after this long (default 60s)'),
     },
     async run({ core, out, args: [id = ''], flags }) {
@@ -84,7 +91,7 @@ export const LIFECYCLE: readonly ListedVerb[] = WISHES.map((wish) =>
         what: wish.what,
         instance,
         next: wish.awaited === 'deleted' ? afterDelete(instance) : `holdfast wait ${instance.name} ${wish.awaited}`,
-        awaited: flags.wait ? wish.awaited : undefined,
+        awaited: flags.wait,
         timeoutMs: flags.waitTimeout,
         ...(before && { afterIncarnation: before.value.incarnation }),
       })
