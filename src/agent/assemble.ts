@@ -1,0 +1,343 @@
+// The agent of one node, wired together from parts that are given: its runtimes, its journals, its clock. `main.ts` gives the real ones,
+// the simulator others. It needs no control plane to keep things running: it reads its journals, looks at what runs, and goes on from there.
+import type { Cleanup } from '../base/cleanup.ts'
+import type { Clock, Random } from '../base/clock.ts'
+import { waitAtMost, withDeadline } from '../base/deadline.ts'
+import type { Logger } from '../base/log.ts'
+import { err, ok, type Result } from '../base/result.ts'
+import { semaphore } from '../base/semaphore.ts'
+import type { NodeFacts, RuntimeStatus } from '../contracts/agent-protocol.ts'
+import { type Failure, failure } from '../contracts/errors.ts'
+import type { InstanceId, NodeId } from '../contracts/ids.ts'
+import type { Meter } from '../contracts/metrics.ts'
+import type { Runtime } from '../contracts/spec.ts'
+import type { TelemetryLogger } from '../telemetry/logger.ts'
+import type { AgentConfig } from './config.ts'
+import type { Driver, DriverEvent } from './drivers/driver.ts'
+import { type ExecuteDeps, execute } from './execute/execute.ts'
+import type { InstanceFiles } from './execute/files.ts'
+import { createLedger, type Ledger } from './execute/ledger.ts'
+import type { Ports } from './execute/ports.ts'
+import { answer } from './execute/requests.ts'
+import { LIMITS } from './limits.ts'
+import { type Link, openLink } from './link/link.ts'
+import { type Entry, holdsReservation } from './loop/entry.ts'
+import { Gate } from './loop/gate.ts'
+import { registerGauges } from './loop/gauges.ts'
+import { createHealthKeeper, type HealthKeeper, isGated } from './loop/health.ts'
+import { Instances } from './loop/instances.ts'
+import { createReporter, type Reporter } from './loop/reporter.ts'
+import { createScanner, type Scanner } from './loop/scanner.ts'
+import { createMonitor, type Monitor } from './monitor/monitor.ts'
+import type { Readings } from './monitor/readings.ts'
+import { lookAt, lookAtAll } from './observe/look.ts'
+import { createProber } from './probes/prober.ts'
+import { admit, allocatable, foldPressure } from './reconcile/admission.ts'
+import { isShutDown } from './reconcile/plan.ts'
+import { recoveryPolicy } from './reconcile/policy.ts'
+
+const AGENT_VERSION = '0.1.0'
+
+/** Everything of the world that an agent touches. */
+export interface AgentParts {
+  readonly nodeId: NodeId
+  /** One life of this agent: a second live agent with the same node id is told from a reconnect of this one by it. */
+  readonly bootId: string
+  readonly hostname: string
+  readonly os: string
+  readonly nodeLabels: Readonly<Record<string, string>>
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: TelemetryLogger
+  readonly meter: Meter
+  readonly config: AgentConfig
+  readonly drivers: ReadonlyMap<Runtime, Driver>
+  readonly files: InstanceFiles
+  readonly ports: Ports
+  readonly readings: Readings
+  /** Whose filesystems the monitor watches. */
+  readonly paths: readonly string[]
+  /** null = work alone (used to stop workloads while nothing else runs). */
+  readonly control: { readonly url: string; readonly token: string } | null
+  /** What is opened here is closed with it, and before all that was added earlier. */
+  readonly cleanup: Cleanup
+}
+
+export interface Agent {
+  readonly nodeId: NodeId
+  health(): {
+    readonly status: 'healthy' | 'degraded'
+    readonly detail: string
+    readonly runtimes: readonly RuntimeStatus[]
+    readonly connected: boolean
+  }
+  readonly instances: number
+  /** Stops every workload of this node; what is wished stays as it is. */
+  stopWorkloads(deadlineMs: number): Promise<Result<void, Failure>>
+  /** Ends the agent; workloads keep running. */
+  close(): Promise<void>
+}
+
+/** Ready when what a former agent left has been read, and looked at in every runtime that answers; the control plane is dialled in the background. */
+export async function runAgent(parts: AgentParts): Promise<Result<Agent, Failure>> {
+  const { nodeId, clock, log, drivers, files, ports, control, cleanup } = parts
+  const startedMs = clock.elapsedMs()
+  const loaded = await files.load()
+  if (!loaded.ok) {
+    await cleanup.run()
+    return loaded
+  }
+  const { shared, instances, scanner, reporter } = assemble(parts)
+  // Alone it is there to stop what runs; it must not first start again what an orderly end has stopped.
+  if (control === null) instances.beginShutdown()
+  instances.adopt(loaded.value)
+  for (const { last } of loaded.value) if (holdsReservation(last.record)) ports.adopt(last.record.desired.id, last.record.hostPorts)
+  const watch = (driver: Driver) => driver.watch(driverEvents(driver.runtime, instances, scanner))
+  await waitAtMost(clock, LIMITS.startPatienceMs, Promise.all([...drivers.values()].map(watch)))
+  await scanner.start()
+  log.info('agent started', { node_id: nodeId, adopted: loaded.value.length, duration_ms: clock.elapsedMs() - startedMs })
+  connect(shared, instances, scanner, reporter)
+  return ok({
+    nodeId,
+    health: () => healthOf(parts, scanner, shared.link),
+    get instances() {
+      return instances.entries.size
+    },
+    stopWorkloads: (deadlineMs) => stopAll(clock, instances, deadlineMs),
+    async close() {
+      for (const { what, error } of await cleanup.run()) log.error('close failed', { what, error: String(error) })
+    },
+  })
+}
+
+async function stopAll(clock: Clock, instances: Instances, deadlineMs: number): Promise<Result<void, Failure>> {
+  try {
+    await withDeadline(clock, deadlineMs, undefined, async (signal) => {
+      await instances.shutdown(signal)
+      await instances.removeEnded(signal)
+    })
+    return ok(undefined)
+  } catch (error) {
+    const left = [...instances.entries.values()].filter((entry) => !isShutDown(entry.record)).map((entry) => entry.record.desired.name)
+    return err(failure('stop_failed', `Still not stopped after ${deadlineMs} ms: ${left.join(', ')}.`, { instances: left }, error))
+  }
+}
+
+/** What the parts share. `link` is null until the control plane is dialled; the others wire themselves to it late. */
+interface Shared {
+  readonly parts: AgentParts
+  readonly log: Logger
+  readonly monitor: Monitor
+  readonly ledger: Ledger
+  readonly closing: AbortController
+  link: Link | null
+}
+
+function assemble(parts: AgentParts) {
+  const { clock, config, drivers, ports, cleanup, nodeId } = parts
+  const log = parts.log.child('agent')
+  const monitor = makeMonitor(parts, log)
+  cleanup.add('monitor', () => monitor.close())
+  const ledger = createLedger((ask, reservedMemoryBytes) =>
+    admit(ask, { reservedMemoryBytes, allocatableMemoryBytes: monitor.capacity().allocatableMemoryBytes, pressure: monitor.pressure() }),
+  )
+  const shared: Shared = { parts, log, monitor, ledger, closing: new AbortController(), link: null }
+  const { cores } = monitor.capacity()
+  const startsMax = Math.max(4, LIMITS.startsPerCore * cores)
+  const starts = new Map([...drivers.keys()].map((runtime) => [runtime, semaphore(startsMax)] as const))
+  const executing: ExecuteDeps = { clock, limits: LIMITS, drivers, ledger, ports, starts, nodeId }
+  const reporter = createReporter({
+    clock,
+    batchMax: LIMITS.reportBatchMax,
+    observed: (id) => instances.observed(id),
+    ids: () => instances.entries.keys(),
+    send: (items) => shared.link?.sendObserved(items) ?? true,
+  })
+  const { recovery, breaker } = config.reliability
+  const concurrencyMax = recovery.concurrencyMax ?? LIMITS.recoveriesPerCore * cores
+  const gate = new Gate({ clock, log, concurrencyMax, breaker, nudge: (id) => instances.nudge(id) })
+  cleanup.add('gate', () => gate.close())
+  const instances = makeInstances(shared, executing, gate, (entry) => {
+    health.follow(entry)
+    reporter.dirty(entry.record.desired.id, entry.record.phase.kind)
+  })
+  cleanup.add('instances', () => instances.close())
+  cleanup.add('reporter', () => reporter.close())
+  const health = makeHealth(shared, instances, reporter)
+  registerGauges(parts.meter, instances.entries, clock, gate)
+  const scanner = makeScanner(shared, instances)
+  cleanup.add('scanner', () => scanner.close())
+  cleanup.add('requests', () => shared.closing.abort(new Error('the agent is closing')))
+  return { shared, instances, scanner, reporter }
+}
+
+function makeMonitor({ clock, config, meter, readings, paths }: AgentParts, log: Logger): Monitor {
+  const { reservedMemoryBytes, safetyBufferRatio, cpuOvercommit, thresholds } = config
+  return createMonitor({
+    clock,
+    log,
+    meter,
+    readings,
+    paths,
+    reservedMemoryBytes,
+    safetyBufferRatio,
+    cpuOvercommit,
+    allocatable,
+    foldPressure: (before, now) => foldPressure(before, now, thresholds),
+  })
+}
+
+const isChecking = ({ config: { reliability } }: AgentParts): boolean => reliability.enabled && reliability.healthCheck.enabled
+
+function makeInstances({ parts, log, ledger }: Shared, executing: ExecuteDeps, gate: Gate, changed: (entry: Entry) => void): Instances {
+  const { clock, random, config, drivers, files, meter } = parts
+  const checking = isChecking(parts)
+  return new Instances({
+    clock,
+    random,
+    log,
+    meter,
+    limits: LIMITS,
+    look: async (id, runtime, signal) => {
+      const driver = drivers.get(runtime)
+      return driver
+        ? lookAt(clock, driver, id, LIMITS.inspectDeadlineMs, signal)
+        : { kind: 'unknown', failure: failure('runtime_unavailable', `This node has no ${runtime} runtime.`) }
+    },
+    execute: (record, action, signal) => execute(executing, record, action, signal),
+    journal: (id, line) => files.append(id, line),
+    removeFiles: (id) => files.remove(id),
+    policyFor: ({ desired }) => recoveryPolicy(config.reliability, desired.spec, desired.recoveryMode),
+    gate,
+    gated: (record) => checking && isGated(record.desired.spec),
+    changed,
+    adoptReservation: (record) => ledger.adopt(record.desired.id, record.desired.spec),
+    releaseReservation: (id) => {
+      ledger.release(id)
+      executing.ports.release(id)
+    },
+  })
+}
+
+function makeHealth({ parts, log }: Shared, instances: Instances, reporter: Reporter): HealthKeeper {
+  const { clock, random, drivers, cleanup, meter } = parts
+  const config = parts.config.reliability.healthCheck
+  const prober = createProber({ clock, random, log, config, drivers, onResult: (measured) => health.measured(measured) })
+  cleanup.add('prober', () => prober.close())
+  const health = createHealthKeeper({
+    clock,
+    log,
+    meter,
+    enabled: isChecking(parts),
+    config,
+    entry: (id) => instances.entries.get(id),
+    watch: (subject) => prober.set(subject),
+    unwatch: (id) => prober.drop(id),
+    changed: (entry) => reporter.dirty(entry.record.desired.id, entry.record.phase.kind),
+    nudge: (id) => instances.nudge(id),
+    lookAgain: (id) => instances.lookAgain(id),
+  })
+  return health
+}
+
+function makeScanner(shared: Shared, instances: Instances): Scanner {
+  const { parts, log, closing } = shared
+  const { clock, config, drivers, meter } = parts
+  const scanner: Scanner = createScanner({
+    clock,
+    log,
+    meter,
+    instances,
+    runtimes: [...drivers.keys()],
+    detectionIntervalMs: config.reliability.recovery.detectionIntervalMs,
+    statusIntervalMs: LIMITS.runtimeStatusIntervalMs,
+    startPatienceMs: LIMITS.startPatienceMs,
+    list: async (runtime) => {
+      const driver = drivers.get(runtime)
+      return driver ? lookAtAll(clock, driver, LIMITS.listDeadlineMs, closing.signal) : err(failure('runtime_unavailable', runtime))
+    },
+    status: async (runtime) => statusOf(clock, drivers.get(runtime), runtime, closing.signal),
+    statusChanged: () => shared.link?.sendFacts(nodeFacts(shared, scanner)),
+  })
+  return scanner
+}
+
+const nodeFacts = ({ monitor, parts }: Shared, scanner: Scanner): NodeFacts => ({
+  hostname: parts.hostname,
+  os: parts.os,
+  ...monitor.capacity(),
+  labels: { ...parts.nodeLabels },
+  runtimes: [...scanner.statuses()],
+  agentVersion: AGENT_VERSION,
+})
+
+/** Dials the control plane in the background; does nothing for an agent that works alone. */
+function connect(shared: Shared, instances: Instances, scanner: Scanner, reporter: Reporter): void {
+  const { parts, log, monitor, ledger } = shared
+  const { nodeId, bootId, clock, random, drivers, control } = parts
+  if (control === null) return
+  const usage = () => monitor.usage(ledger.reservedMemoryBytes)
+  const requests = { clock, limits: LIMITS, drivers, record: (id: InstanceId) => instances.entries.get(id)?.record }
+  const link = openLink({
+    controlUrl: control.url,
+    token: control.token,
+    clock,
+    random,
+    log: parts.log.child('link'),
+    hello: () => {
+      const known = [...instances.entries.values()].map(({ record }) => ({ id: record.desired.id, generation: record.desired.generation }))
+      return { nodeId, bootId, facts: nodeFacts(shared, scanner), usage: usage(), instances: known }
+    },
+    usage,
+    onWelcome: (items, seen) => {
+      const known = new Set(items.map((item) => item.id))
+      for (const [id, { record }] of instances.entries)
+        if (!known.has(id) && record.phase.kind !== 'deleted') log.warn('instance unknown to the control plane', { instance_id: id })
+      instances.setDesired(items)
+      // After the wishes: of an instance whose journal was lost, too, it has to be known how far it was numbered.
+      for (const { id, seq } of seen) instances.acked(id, seq)
+    },
+    onDesired: (items) => instances.setDesired(items),
+    onAck: (items) => {
+      for (const { id, seq } of items) instances.acked(id, seq)
+    },
+    onRequest: (request, send, signal) => answer(requests, request, send, signal),
+    onConnected: (connected) => {
+      if (connected) reporter.resendAll()
+    },
+  })
+  shared.link = link
+  parts.cleanup.add('link', () => link.close())
+}
+
+function healthOf({ control }: AgentParts, scanner: Scanner, link: Link | null): ReturnType<Agent['health']> {
+  const runtimes = scanner.statuses()
+  const connected = link?.connected() ?? false
+  const usable = runtimes.some((status) => status.usable)
+  const alone = connected ? 'connected' : 'not connected to the control plane; workloads keep running'
+  return {
+    status: usable && (connected || control === null) ? 'healthy' : 'degraded',
+    detail: usable ? alone : 'no runtime is usable',
+    runtimes,
+    connected,
+  }
+}
+
+/** What is wired to nothing else: the word of one driver on its runtime, bounded. */
+async function statusOf(clock: Clock, driver: Driver | undefined, runtime: Runtime, signal: AbortSignal): Promise<RuntimeStatus> {
+  const unusable = (detail: string): RuntimeStatus => ({ runtime, usable: false, version: null, detail, fix: null, limits: 'none' })
+  if (!driver) return unusable('not built in')
+  try {
+    return await withDeadline(clock, LIMITS.statusDeadlineMs, signal, (inner) => driver.status(inner))
+  } catch {
+    return unusable(`no answer within ${LIMITS.statusDeadlineMs} ms`)
+  }
+}
+
+function driverEvents(runtime: Runtime, instances: Instances, scanner: Scanner) {
+  return (event: DriverEvent) => {
+    if (event.kind !== 'instance') scanner.reachable(runtime)
+    else if (event.ended) instances.ended(event.id, event.ended)
+    else instances.lookAgain(event.id)
+  }
+}
