@@ -32,6 +32,9 @@ const cannot = (now: InstanceRecord, what: string) =>
 /** It rests although it is wished running, so only a new wish moves it. */
 const RESTS = new Set(['failed', 'completed'])
 
+/** From these nothing leads to a life that could be paused, unless somebody wishes it. */
+const UNPAUSABLE: ReadonlySet<string> = new Set([...RESTS, 'quarantined', 'stopped'])
+
 export const VERBS: Readonly<Record<VerbRoute, Decide>> = {
   startInstance: (now) => {
     if (now.want !== 'running') return ok({ verb: 'start', want: 'running' })
@@ -47,7 +50,8 @@ export const VERBS: Readonly<Record<VerbRoute, Decide>> = {
   pauseInstance: (now) => {
     if (!PAUSES.has(now.runtime)) return cannot(now, 'pause')
     if (now.want === 'paused') return nothing
-    if (now.want === 'stopped' || RESTS.has(now.phase.kind)) return wrong(now, `${now.name} does not run, so there is nothing to pause.`)
+    if (now.want === 'stopped' || UNPAUSABLE.has(now.phase.kind))
+      return wrong(now, `${now.name} is ${now.phase.kind}: nothing of it runs, and nothing that could be paused is on its way.`)
     return ok({ verb: 'pause', want: 'paused' })
   },
   resumeInstance: (now) => {
