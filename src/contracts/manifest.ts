@@ -1,8 +1,10 @@
 // holdfast.toml after TOML parsing: its schema. Unknown keys are refused everywhere; a key that the format knows and this
 // version does not do yet is refused by name, never accepted and ignored. Every issue carries the exact path of the key it is
 // about, so that the CLI can show line and column. `manifest-compile.ts` turns a manifest into what each replica is made from.
+
 import { z } from 'zod'
 import { Labels } from './labels.ts'
+import { WORDS } from './parse-words.ts'
 import { HealthCheckInput, InstanceInput, Runtime } from './spec.ts'
 import { Cpu, Duration, Memory } from './units.ts'
 
@@ -13,11 +15,6 @@ const CHECKS_MAX = 8
 
 /** A key of the format that this version refuses. */
 const notYet = (what: string) => z.never({ error: `not supported yet: ${what}` }).optional()
-
-/** Given to each parse: a key that is not there is called that, not "received undefined". */
-export const WORDS: z.core.ParseContext<z.core.$ZodIssue> = {
-  error: (issue) => (issue.code === 'invalid_type' && issue.input === undefined ? 'is required' : undefined),
-}
 
 const Name = z
   .string()

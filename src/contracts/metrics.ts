@@ -22,7 +22,11 @@ export const METRICS = {
   vm_recovery_duration_seconds: metric('histogram', ['outcome'], 'From detection to the end of the episode'),
   vm_orphans: metric('gauge', ['reason'], 'Instances now orphaned'),
   vm_oldest_orphan_age_seconds: metric('gauge', [], 'Age of the oldest orphan'),
-  recovery_breaker_open: metric('gauge', ['scope'], 'Breakers now open: 0 or 1 for the node, and how many instances are quarantined for ending too often'),
+  recovery_breaker_open: metric(
+    'gauge',
+    ['scope'],
+    'Breakers now open: 0 or 1 for the node, and how many instances are quarantined for ending too often',
+  ),
   recoveries_running: metric('gauge', [], 'Recoveries now running'),
   recoveries_queued: metric('gauge', [], 'Recoveries waiting for their turn'),
   instances: metric('gauge', ['runtime', 'state'], 'Instances by runtime and state'),
@@ -46,6 +50,9 @@ export const METRICS = {
 } as const satisfies Record<string, MetricRow>
 
 export type MetricName = keyof typeof METRICS
+
+/** Why an instance is an orphan: a closed set, because it is a label. */
+export const ORPHAN_REASONS = ['process_dead', 'socket_unreachable', 'health_check_failed', 'process_mismatch'] as const
 
 /** Seconds: 1 ms to 10 s for checks and requests, up to the 10 min budget for recoveries. */
 export const DURATION_BUCKETS_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const

@@ -2,12 +2,11 @@
 // rate() and increase() see the first event; a set that is not here (paths, collector kinds) starts with its first event.
 import { CHECK_FAILURE_REASONS } from '../contracts/check-reasons.ts'
 import { ERRORS } from '../contracts/errors.ts'
-import type { MetricName } from '../contracts/metrics.ts'
+import { type MetricName, ORPHAN_REASONS } from '../contracts/metrics.ts'
 import { PHASE_KINDS } from '../contracts/phase.ts'
 import { ROUTES, UNTIMED_PATHS } from '../contracts/routes.ts'
 import { RUNTIMES } from '../contracts/spec.ts'
 
-const ORPHAN_REASONS = ['process_dead', 'socket_unreachable', 'health_check_failed', 'process_mismatch'] as const
 const OUTCOMES = ['success', 'failure', 'timeout', 'cancelled', 'self_recovered'] as const
 
 type LabelSet = Readonly<Record<string, string>>

@@ -1,6 +1,6 @@
 // Each note of the planner becomes exactly one log line and its counts. Messages and fields are fixed (docs/logs.md).
 import type { Logger } from '../../base/log.ts'
-import type { Meter } from '../../contracts/metrics.ts'
+import { type Meter, ORPHAN_REASONS } from '../../contracts/metrics.ts'
 import type { Note } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
 
@@ -13,9 +13,9 @@ export interface Voice {
   readonly detectionMs: number | null
 }
 
-const ORPHAN_REASONS = new Set(['process_dead', 'socket_unreachable', 'health_check_failed', 'process_mismatch'])
+const KNOWN: ReadonlySet<string> = new Set(ORPHAN_REASONS)
 /** Bounded label: what is no orphan reason of the closed set counts as process_dead. */
-export const orphanReason = (reason: string): string => (ORPHAN_REASONS.has(reason) ? reason : 'process_dead')
+export const orphanReason = (reason: string): string => (KNOWN.has(reason) ? reason : 'process_dead')
 
 export function narrate(note: Note, record: InstanceRecord, voice: Voice): void {
   const { log, meter } = voice

@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest'
 import { failure, HoldfastError } from '../../contracts/errors.ts'
+import { WORDS } from '../../contracts/parse-words.ts'
 import { InstanceInput } from '../../contracts/spec.ts'
 import { Problem } from '../../contracts/views.ts'
-import { failureOf, invalidInput, problemOf, WORDS } from './problem.ts'
+import { failureOf, invalidInput, problemOf } from './problem.ts'
 
 function complaint(input: unknown): string {
   const parsed = InstanceInput.safeParse(input, WORDS)

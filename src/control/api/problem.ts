@@ -1,5 +1,6 @@
 // Failures as RFC 9457 problem documents, and what Fastify and zod refuse as failures.
 import type { z } from 'zod'
+import { errnoOf } from '../../base/errno.ts'
 import { ERRORS, type Failure, failure, HoldfastError, RUNBOOK_BASE } from '../../contracts/errors.ts'
 import type { Problem } from '../../contracts/views.ts'
 
@@ -54,15 +55,10 @@ export function invalidInput(where: 'body' | 'query' | 'path', issues: readonly 
   })
 }
 
-/** Given to each parse: a field that is not there is called that, not "received undefined". */
-export const WORDS: z.core.ParseContext<z.core.$ZodIssue> = {
-  error: (issue) => (issue.code === 'invalid_type' && issue.input === undefined ? 'is required' : undefined),
-}
-
 /** What a handler, a hook or Fastify threw. An unexpected error is a bug: its text stays in the log. */
 export function failureOf(error: unknown): Failure {
   if (error instanceof HoldfastError) return error.failure
-  const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+  const code = errnoOf(error) ?? ''
   const known = FASTIFY[code]
   if (known) return known(error)
   return failure('internal', 'The request could not be handled; the log has the cause under its request id.', undefined, error)
