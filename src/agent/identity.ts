@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import { mkdir, readFile } from 'node:fs/promises'
 import { hostname, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
+import { errnoOf } from '../base/errno.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { type Failure, failure } from '../contracts/errors.ts'
 import { NodeId } from '../contracts/ids.ts'
@@ -77,7 +78,7 @@ async function keptId(path: string): Promise<Result<string | null, Failure>> {
   try {
     return ok((await readFile(path, 'utf8')).trim() || null)
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'ENOENT' ? ok(null) : err(fileFailure(error, path))
+    return errnoOf(error) === 'ENOENT' ? ok(null) : err(fileFailure(error, path))
   }
 }
 

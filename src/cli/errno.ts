@@ -1,2 +1,4 @@
-/** The errno of a file system error; these words are the kernel's, so they are safe to branch on. */
-export const errnoOf = (error: unknown): string => (error instanceof Error && 'code' in error ? String(error.code) : 'unknown error')
+import { errnoOf as errnoIfAny } from '../base/errno.ts'
+
+/** For messages: the errno, or words that say there is none. */
+export const errnoOf = (error: unknown): string => errnoIfAny(error) ?? 'unknown error'

@@ -1,4 +1,5 @@
 // Foreign errors of a check, turned into a closed reason where they are met: by errno, never by text.
+import { errnoOf } from '../../base/errno.ts'
 import type { CheckFailureReason } from '../../contracts/check-reasons.ts'
 
 /** What a single run says; the runner adds how long it took and what the deadline did. */
@@ -12,7 +13,7 @@ export const fail = (reason: CheckFailureReason, detail: string): Finding => ({ 
 export const inconclusive = (detail: string): Finding => ({ kind: 'inconclusive', detail })
 
 export function socketFinding(error: unknown, where: string): Finding {
-  const errno = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'unknown'
+  const errno = errnoOf(error) ?? 'unknown'
   // Our own shortage says nothing about the instance.
   if (errno === 'EMFILE' || errno === 'ENFILE' || errno === 'EADDRNOTAVAIL' || errno === 'ENOMEM')
     return inconclusive(`${where}: the agent has no free socket (${errno})`)

@@ -2,6 +2,7 @@
 
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
+import { errnoOf } from '../../base/errno.ts'
 import { err, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import { auditHandlers } from './audit.ts'
@@ -88,7 +89,7 @@ async function listen(
   try {
     await app.listen({ host, port })
   } catch (error) {
-    const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+    const code = errnoOf(error) ?? ''
     const where = `${host}:${port}`
     if (code === 'EADDRINUSE')
       return err(failure('port_in_use', `${where} is already in use; give another --listen, or port 0 for any.`, { host, port }, error))

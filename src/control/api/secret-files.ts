@@ -3,6 +3,7 @@
 import { chmod, link, mkdir, open, readFile, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Random } from '../../base/clock.ts'
+import { errnoOf } from '../../base/errno.ts'
 import { err, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import { newSecret } from './orgs.ts'
@@ -31,7 +32,7 @@ export async function ensureSecret(file: string, random: Random): Promise<Result
       if ((await readSecret(file)) === undefined) await rm(file, { force: true })
       await link(aside, file)
     } catch (error) {
-      if (errno(error) !== 'EEXIST') throw error
+      if (errnoOf(error) !== 'EEXIST') throw error
     } finally {
       await rm(aside, { force: true })
     }
@@ -59,21 +60,19 @@ async function readSecret(file: string): Promise<string | undefined> {
     if (((await stat(file)).mode & 0o077) !== 0) await chmod(file, 0o600)
     return text
   } catch (error) {
-    if (errno(error) === 'ENOENT') return undefined
+    if (errnoOf(error) === 'ENOENT') return undefined
     throw error
   }
 }
 
-const errno = (error: unknown): string => (error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '')
-
 function unusable(where: string, error: unknown): Failure {
-  const code = errno(error)
+  const code = errnoOf(error)
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return failure('disk_full', `No space to write ${where}.`, { path: path.dirname(where) }, error)
   return failure(
     'data_dir_unusable',
-    `${where} cannot be used${code === '' ? '' : ` (${code})`}.`,
-    { path: where, ...(code !== '' && { errno: code }) },
+    `${where} cannot be used${code === undefined ? '' : ` (${code})`}.`,
+    { path: where, ...(code !== undefined && { errno: code }) },
     error,
   )
 }

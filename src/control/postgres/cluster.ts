@@ -4,11 +4,12 @@ import { execFile } from 'node:child_process'
 import { chmod, lchown, lstat, mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, statfs, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
+import { errnoOf } from '../../base/errno.ts'
 import { err, OK, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { Binaries } from './binaries.ts'
 import type { Launcher } from './launcher.ts'
-import { dirFailure, errnoOf, type Layout, SOCKET_NAME } from './layout.ts'
+import { dirFailure, type Layout, SOCKET_NAME } from './layout.ts'
 
 export const DATABASE_USER = 'holdfast'
 /** Major version of the embedded binaries; a cluster of another one cannot be opened. */

@@ -1,5 +1,6 @@
 // Where the embedded server keeps its things below the data directory, and how its foreign errors become ours.
 import path from 'node:path'
+import { errnoOf } from '../../base/errno.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 
 export interface Layout {
@@ -28,14 +29,10 @@ export function layoutOf(dataDir: string): Layout {
 
 export const SOCKET_NAME = '.s.PGSQL.5432'
 
-export function errnoOf(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
-}
-
 /** A file system error met below the data directory. */
 export function dirFailure(what: string, where: string, error: unknown): Failure {
   const errno = errnoOf(error)
-  const fields = { path: where, ...(errno !== '' && { errno }) }
+  const fields = { path: where, ...(errno !== undefined && { errno }) }
   if (errno === 'ENOSPC' || errno === 'EDQUOT') return failure('disk_full', `${what} in ${where}: no space left.`, fields, error)
   const reason = error instanceof Error ? error.message : String(error)
   return failure('data_dir_unusable', `${what} in ${where}: ${reason}.`, fields, error)

@@ -1,6 +1,7 @@
 // The one place where errors of PostgreSQL become ours. By SQLSTATE when the server answered, by who threw when it did not: what
 // the connection itself throws arrives wrapped in ConnectionLost (pool.ts). Anything else is a bug of ours and goes on flying.
 import pg from 'pg'
+import { errnoOf } from '../../base/errno.ts'
 import { err, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 
@@ -66,6 +67,5 @@ function sqlState(error: unknown): string | null {
   return error instanceof pg.DatabaseError ? (error.code ?? null) : null
 }
 
-export function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
-}
+/** SQLSTATE or errno; empty when it has neither. */
+export const codeOf = (error: unknown): string => errnoOf(error) ?? ''
