@@ -3,9 +3,10 @@
 // Promises: a record whose append returned ok is read back after any crash; one whose append failed or never returned is read back
 // whole or not at all; order is kept. No file stays open between appends, so a journal needs no closing and a thousand of them cost
 // nothing. A journal that grew too long keeps its newest lines, by atomic replacement.
-import { constants, readFileSync } from 'node:fs'
+import { closeSync, constants, openSync, readFileSync, write as writeTo } from 'node:fs'
 import { type FileHandle, open, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { promisify } from 'node:util'
 import { err, OK, type Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import { errnoOf, fileFailure, syncDir, withFile, writeAtomic } from './files.ts'
@@ -101,11 +102,23 @@ async function cut(file: FileHandle, bytes: number): Promise<void> {
   await file.sync()
 }
 
-/** O_DSYNC makes the write itself durable: one trip to the disk instead of two. No O_CREAT: a removed journal must not come back as a stump. */
+const writeSome = promisify(writeTo)
+
+/**
+ * O_DSYNC makes the write itself durable: one trip to the disk instead of two. No O_CREAT: a removed journal must not come back as a stump.
+ *
+ * Only the write leaves this thread. Opening and closing a file that `prepare` has just had open takes microseconds, and each trip to the
+ * thread pool waits for a processor: when an engine keeps them all busy, as it does after each end of a container, that was most of an append.
+ */
 async function write(path: string, state: State, text: string): Promise<void> {
   const { O_WRONLY, O_APPEND, O_DSYNC } = constants
   const bytes = Buffer.from(text)
-  await withFile(await open(path, O_WRONLY | O_APPEND | O_DSYNC), (file) => file.appendFile(bytes))
+  const file = openSync(path, O_WRONLY | O_APPEND | O_DSYNC)
+  try {
+    for (let at = 0; at < bytes.length; ) at += (await writeSome(file, bytes, at, bytes.length - at)).bytesWritten
+  } finally {
+    closeSync(file)
+  }
   state.sizeBytes += bytes.length
 }
 
