@@ -329,8 +329,9 @@ async function statusOf(clock: Clock, driver: Driver | undefined, runtime: Runti
   if (!driver) return unusable('not built in')
   try {
     return await withDeadline(clock, LIMITS.statusDeadlineMs, signal, (inner) => driver.status(inner))
-  } catch {
-    return unusable(`no answer within ${LIMITS.statusDeadlineMs} ms`)
+  } catch (error) {
+    // Its deadline, in its own words; a driver that throws is a bug, and must not look like one that is slow.
+    return unusable(error instanceof Error ? error.message : String(error))
   }
 }
 
