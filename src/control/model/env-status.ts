@@ -81,10 +81,17 @@ export function envStatus(env: EnvRecord, instances: readonly InstanceRecord[]):
   }
 }
 
-/** `failing` as soon as one replica is; `running` when each wanted one is current and as wished, and none is left over. */
+/**
+ * `failing` as soon as one wanted replica is: one of an older manifest, or one too many, is about to go and says nothing about this one.
+ * `running` when each wanted one is current and as wished, and none is left over.
+ */
 function stateOf(env: EnvRecord, compiled: CompiledManifest, instances: readonly InstanceRecord[]): EnvState {
   if (env.deleting) return 'converging'
-  if (instances.some((one) => standingOf(one) === 'failing')) return 'failing'
+  const isWanted = ({ membership }: InstanceRecord) =>
+    compiled.processes.some(
+      ({ name, hash, replicas }) => membership?.processType === name && membership.slot < replicas && membership.manifestHash === hash,
+    )
+  if (instances.some((one) => isWanted(one) && standingOf(one) === 'failing')) return 'failing'
   const expected = compiled.processes.flatMap((process) => Array.from({ length: process.replicas }, (_, slot) => ({ process, slot })))
   const done = expected.every(({ process, slot }) =>
     instances.some((one) => {

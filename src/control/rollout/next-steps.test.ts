@@ -260,6 +260,12 @@ describe('the status of an env', () => {
     expect(envStatus(env(V1), replicas(V1, 'ready', 'stopped', 'ready')).state).toBe('running')
   })
 
+  test('a replica of an older manifest that fails is about to be replaced: the new manifest has not failed', () => {
+    expect(envStatus(env(V2), [...replicas(V1, 'failing'), ...replicas(V2, 'ready', 'ready', 'ready').slice(1)]).state).toBe('converging')
+    expect(envStatus(env(manifest('v1', { web: 1 })), replicas(V1, 'ready', 'failing')).state).toBe('converging')
+    expect(envStatus(env(V1), replicas(V1, 'ready', 'failing', 'ready')).state).toBe('failing')
+  })
+
   test('a stored manifest that no longer compiles is a failing env that still shows its replicas', () => {
     expect(envStatus(envOf({ schema_version: 'v0' }), replicas(V1, 'ready'))).toMatchObject({
       state: 'failing',
