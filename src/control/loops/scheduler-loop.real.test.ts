@@ -5,9 +5,12 @@ import { newInstance, seedInstance, seedNode, seedOrg } from '../../../tests/sup
 import { describeStores, must } from '../../../tests/support/stores.ts'
 import { waitFor } from '../../../tests/support/wait.ts'
 import { ok } from '../../base/result.ts'
+import type { InstanceId } from '../../contracts/ids.ts'
 import { changeDesired } from '../store/instance-changes.ts'
 import { createInstance } from '../store/instances.ts'
 import { allNodes, setCordon } from '../store/nodes.ts'
+import type { LoopsDeps } from './deps.ts'
+import { schedulerLoop } from './scheduler-loop.ts'
 
 const MEBIBYTE = 2 ** 20
 
@@ -90,5 +93,36 @@ describeStores('scheduler loop', (bench) => {
     start()
     await until(other, 'the later one placed', (one) => one.phase.kind === 'placed')
     expect((await get(id)).nodeId).toBe(null)
+  })
+
+  test('those that wait are not read again for each new one, and are placed on the notification when an end makes room', async () => {
+    const { store, startOnly, until } = await loopBench(bench)
+    const { nodeId } = await seedNode(store, 'node-a', { allocatableMemoryBytes: 64 * MEBIBYTE })
+    const org = await seedOrg(store)
+    let rows = 0
+    const counted = (deps: LoopsDeps): LoopsDeps => {
+      const read: LoopsDeps['store']['read'] = {
+        ...deps.store.read,
+        listUnplaced: async (...given) => {
+          const found = await deps.store.read.listUnplaced(...given)
+          rows += found.ok ? found.value.length : 0
+          return found
+        },
+      }
+      return { ...deps, store: { ...deps.store, read } }
+    }
+    startOnly([(deps) => schedulerLoop(counted(deps))], { resyncMs: 3_600_000 })
+    const first = await seedInstance(store, org)
+    await until(first.id, 'placed', (one) => one.nodeId === nodeId)
+    const waiting: InstanceId[] = []
+    for (let index = 0; index < 40; index += 1) {
+      const { id } = await seedInstance(store, org)
+      await until(id, 'refused', (one) => one.phase.reason === 'no_node')
+      waiting.push(id)
+    }
+    // Each is read when it is made and perhaps once more when its refusal is heard of, not 40 times.
+    expect(rows).toBeLessThan(41 * 4)
+    must(await store.write('system:test', (tx) => changeDesired(tx, first.id, () => ok({ verb: 'delete', want: 'deleted' }))))
+    await until(waiting[0] ?? first.id, 'placed', (one) => one.nodeId === nodeId)
   })
 })

@@ -2,10 +2,12 @@
 // the row lock of the node, so a stale snapshot costs another look, never an oversubscribed node.
 import { ok, type Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
-import type { EnvId, InstanceId } from '../../contracts/ids.ts'
+import { type EnvId, InstanceId } from '../../contracts/ids.ts'
 import type { InstanceRecord } from '../model/instance.ts'
+import type { NodeRecord } from '../model/node.ts'
 import { loadsOf } from '../scheduler/ask.ts'
 import { type Placed, placeAll } from '../scheduler/place.ts'
+import { addGrounds, NO_GROUNDS, toLookAt, type Waiting } from '../scheduler/waiting.ts'
 import type { LoopsDeps } from './deps.ts'
 import type { Loop, Pass, Turn } from './runner.ts'
 
@@ -16,28 +18,77 @@ const RACE_RETRY_MS = 200
 
 type Deps = Pick<LoopsDeps, 'store' | 'clock' | 'log' | 'config'>
 
+interface Memory {
+  /** null = not known: look at everything. */
+  waiting: Waiting | null
+}
+
 export function schedulerLoop(deps: Deps): Loop {
+  const memory: Memory = { waiting: null }
   return {
     name: 'scheduler',
     resyncMs: deps.config.resyncMs,
     gapMs: 20,
     cares: ({ kind }) => kind === 'instance' || kind === 'node',
-    pass: (turn) => pass(deps, turn),
+    pass: (turn) => pass(deps, memory, turn),
+    reset: () => {
+      memory.waiting = null
+    },
   }
 }
 
-async function pass(deps: Deps, turn: Turn): Promise<Result<Pass, Failure>> {
-  const { signal } = turn
+async function pass(deps: Deps, memory: Memory, turn: Turn): Promise<Result<Pass, Failure>> {
   const startMs = deps.clock.elapsedMs()
-  const total = { placed: 0, refused: 0, raced: 0 }
+  const { waiting } = memory
+  // Until this pass has come to its end.
+  memory.waiting = null
+  const changed = changedIn(turn.changes)
+  // Nobody waits, so it does not matter what the nodes could take: no query for that.
+  const nodes = waiting?.any === false && changed !== null ? ok([]) : await deps.store.read.allNodes()
+  if (!nodes.ok) return nodes
+  const among = toLookAt(waiting, changed, nodes.value)
+  const looked = await lookAt(deps, turn, among)
+  if (!looked.ok) return looked
+  const { placed, refused, raced, left } = looked.value
+  const all = among === null || waiting === null
+  const grounds = [nodes.value, ...looked.value.nodes].reduce(addGrounds, all ? NO_GROUNDS : waiting.grounds)
+  // What was refused beside what was placed was refused on grounds that no read has shown; the first to wait, on grounds not kept.
+  const unclear = raced > 0 || turn.signal.aborted || (left > 0 && (placed > 0 || !(all || waiting.any)))
+  if (!unclear) memory.waiting = { grounds, any: left > 0 || (!all && waiting.any) }
+  if (placed + refused > 0)
+    deps.log.info('instances placed', { placed, refused, duration_ms: Math.round(deps.clock.elapsedMs() - startMs) })
+  return ok({ againMs: raced > 0 ? RACE_RETRY_MS : null })
+}
+
+/** The instances among the changes; null = anything. */
+function changedIn(changes: Turn['changes']): readonly InstanceId[] | null {
+  if (changes === null || changes.some(({ kind }) => kind === 'node')) return null
+  return changes.filter(({ kind }) => kind === 'instance').map(({ id }) => InstanceId.parse(id))
+}
+
+interface Looked extends Written {
+  /** How many no node took. */
+  readonly left: number
+  /** The nodes as each decision saw them. */
+  readonly nodes: readonly (readonly NodeRecord[])[]
+}
+
+async function lookAt(deps: Deps, turn: Turn, among: readonly InstanceId[] | null): Promise<Result<Looked, Failure>> {
+  const { signal } = turn
+  const total = { placed: 0, refused: 0, raced: 0, left: 0 }
+  const seen: (readonly NodeRecord[])[] = []
   let after: InstanceId | undefined
-  while (!signal.aborted) {
-    const page = await deps.store.read.listUnplaced(PAGE, after)
+  while (!signal.aborted && among?.length !== 0) {
+    const page = await deps.store.read.listUnplaced(PAGE, after, among ?? undefined)
     if (!page.ok) return page
     after = page.value.at(-1)?.id
     if (after === undefined) break
-    const decided = await decide(deps, page.value)
+    const nodes = await deps.store.read.allNodes()
+    if (!nodes.ok) return nodes
+    seen.push(nodes.value)
+    const decided = await decide(deps, page.value, nodes.value)
     if (!decided.ok) return decided
+    total.left += decided.value.filter(({ placement }) => placement.kind !== 'placed').length
     for (let from = 0; from < decided.value.length && !signal.aborted; from += BATCH) {
       const written = await write(turn, decided.value.slice(from, from + BATCH))
       if (!written.ok) return written
@@ -47,25 +98,21 @@ async function pass(deps: Deps, turn: Turn): Promise<Result<Pass, Failure>> {
     }
     if (page.value.length < PAGE) break
   }
-  if (total.placed + total.refused > 0)
-    deps.log.info('instances placed', {
-      placed: total.placed,
-      refused: total.refused,
-      duration_ms: Math.round(deps.clock.elapsedMs() - startMs),
-    })
-  return ok({ againMs: total.raced > 0 ? RACE_RETRY_MS : null })
+  return ok({ ...total, nodes: seen })
 }
 
-async function decide(deps: Deps, instances: readonly InstanceRecord[]): Promise<Result<readonly Placed[], Failure>> {
-  const nodes = await deps.store.read.allNodes()
-  if (!nodes.ok) return nodes
+async function decide(
+  deps: Deps,
+  instances: readonly InstanceRecord[],
+  nodes: readonly NodeRecord[],
+): Promise<Result<readonly Placed[], Failure>> {
   const siblings: InstanceRecord[] = []
   for (const envId of new Set(instances.flatMap((instance): EnvId[] => (instance.membership ? [instance.membership.envId] : [])))) {
     const members = await deps.store.read.listEnvInstances(envId)
     if (!members.ok) return members
     siblings.push(...members.value)
   }
-  return ok(placeAll(instances, loadsOf(nodes.value, siblings, deps.clock.wallMs())))
+  return ok(placeAll(instances, loadsOf(nodes, siblings, deps.clock.wallMs())))
 }
 
 interface Written {

@@ -39,7 +39,7 @@ export interface StoreReads {
   listInstances(query: InstanceQuery): Answer<Page<InstanceRecord>>
   listEnvInstances(envId: EnvId): Answer<readonly InstanceRecord[]>
   listTransitions(id: InstanceId): Answer<readonly Transition[]>
-  listUnplaced(limit: number, after?: InstanceId): Answer<readonly InstanceRecord[]>
+  listUnplaced(limit: number, after?: InstanceId, among?: readonly InstanceId[]): Answer<readonly InstanceRecord[]>
   desiredOfNode(nodeId: NodeId): Answer<readonly { readonly desired: Desired; readonly seq: number }[]>
   desiredByIds(ids: readonly InstanceId[]): Answer<readonly { readonly desired: Desired; readonly nodeId: NodeId | null }[]>
   allNodes(): Answer<readonly NodeRecord[]>

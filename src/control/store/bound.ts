@@ -18,7 +18,7 @@ export const readsOf = (db: Db): StoreReads => ({
   listInstances: (query) => listInstances(db, query),
   listEnvInstances: (envId) => listEnvInstances(db, envId),
   listTransitions: (id) => listTransitions(db, id),
-  listUnplaced: (limit, after) => listUnplaced(db, limit, after),
+  listUnplaced: (limit, after, among) => listUnplaced(db, limit, after, among),
   desiredOfNode: (nodeId) => desiredOfNode(db, nodeId),
   desiredByIds: (ids) => desiredByIds(db, ids),
   allNodes: () => allNodes(db),

@@ -48,6 +48,8 @@ describeStores('placement', (bench) => {
     must(await store.write('token:t', (tx) => changeDesired(tx, stopped.id, () => ok({ verb: 'stop', want: 'stopped' }))))
     must(await store.write('token:t', (tx) => changeDesired(tx, deleted.id, () => ok({ verb: 'delete', want: 'deleted' }))))
     expect(must(await listUnplaced(store.db, 9)).map((one) => one.id)).toEqual([wanted.id])
+    expect(must(await listUnplaced(store.db, 9, undefined, [stopped.id, wanted.id])).map((one) => one.id)).toEqual([wanted.id])
+    expect(must(await listUnplaced(store.db, 9, undefined, [stopped.id]))).toEqual([])
     for (const { id } of [stopped, deleted])
       expect(must(await store.write('system:scheduler', (tx) => placeInstance(tx, id, nodeId)))).toBeNull()
     expect(await store.write('system:scheduler', (tx) => placeInstance(tx, wanted.id, idOf('nowhere')))).toMatchObject({

@@ -14,10 +14,19 @@ import { INSTANCE_COLUMNS, instanceRecord } from './records.ts'
 import type { Schema } from './schema.ts'
 import { recordStep } from './steps.ts'
 
-/** Instances that want a node and have none, by id (oldest first), after the given one: those that no node takes hide nobody. */
-export function listUnplaced(db: Db, limit: number, after?: InstanceId): Promise<Result<readonly InstanceRecord[], Failure>> {
+/**
+ * Instances that want a node and have none, by id (oldest first), after the given one: those that no node takes hide nobody. With
+ * `among` only of these.
+ */
+export function listUnplaced(
+  db: Db,
+  limit: number,
+  after?: InstanceId,
+  among?: readonly InstanceId[],
+): Promise<Result<readonly InstanceRecord[], Failure>> {
   return attempt(async () => {
-    const all = db.selectFrom('instances').select(INSTANCE_COLUMNS).where(unplaced).orderBy('id').limit(limit)
+    const every = db.selectFrom('instances').select(INSTANCE_COLUMNS).where(unplaced).orderBy('id').limit(limit)
+    const all = among === undefined ? every : every.where('id', '=', sql<string>`any (${[...among]}::text[])`)
     const rows = await (after === undefined ? all : all.where('id', '>', after)).execute()
     return rows.map(instanceRecord)
   })
