@@ -36,6 +36,21 @@ test('a fixed port that went to another instance while this one was stopped is r
   })
 })
 
+test('a process and a container are not promised the same fixed port, although only one of them may listen yet', async () => {
+  const ports = createPorts()
+  const port = await resolved(ports, A, 0)
+  const container = (protocol: 'tcp' | 'udp') =>
+    ports.resolve(B, specOf({ runtime: 'docker', image: 'x', ports: [{ internal: 80, host: port, protocol }] }), {
+      held: [],
+      vacant: false,
+    })
+  expect(await container('tcp')).toMatchObject({ ok: false, error: { code: 'port_in_use', detail: expect.stringContaining(A) } })
+  expect(await container('udp')).toMatchObject({ ok: true, value: [port] })
+  ports.release(A)
+  expect(await container('tcp')).toMatchObject({ ok: true, value: [port] })
+  expect(await ports.resolve(A, portSpec(port), { held: [], vacant: false })).toMatchObject({ ok: false, error: { code: 'port_in_use' } })
+})
+
 test('so is one that a stranger took meanwhile', async () => {
   const ports = createPorts()
   const port = await resolved(ports, A, 0)

@@ -1,5 +1,6 @@
 // Host ports for the process runtime: a fixed one must be free, a chosen one is found by binding port 0 and remembered, so that two
-// instances are never given the same. Engines choose their own.
+// instances are never given the same. Engines choose their own, and find out themselves whether a fixed one is free; but a fixed one
+// is promised to one instance only, whatever runs it.
 import { createServer } from 'node:net'
 import { err, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
@@ -44,7 +45,7 @@ export function createPorts(): Ports {
   const take = async (id: InstanceId, port: number, protocol: 'tcp' | 'udp', vacant: boolean): Promise<Result<number, Failure>> => {
     const holder = taken.get(port)
     if (holder === id && !vacant) return ok(port)
-    if (holder !== undefined && holder !== id) return err(failure('port_in_use', `Port ${port} belongs to instance ${holder}.`, { port }))
+    if (holder !== undefined && holder !== id) return err(belongsTo(holder, port))
     // Before the probe, or two who want it would both find it free.
     taken.set(port, id)
     // UDP is not probed: two listeners may share a port there, and nothing refuses them.
@@ -53,9 +54,17 @@ export function createPorts(): Ports {
     return err(failure('port_in_use', `Port ${port} of the node is already in use.`, { port }))
   }
 
+  const promise = (id: InstanceId, spec: InstanceSpec): Result<readonly number[], Failure> => {
+    const fixed = spec.ports.filter(({ host, protocol }) => host > 0 && protocol === 'tcp').map(({ host }) => host)
+    const lost = fixed.find((port) => !free(id, port))
+    if (lost !== undefined) return err(belongsTo(taken.get(lost), lost))
+    for (const port of fixed) taken.set(port, id)
+    return ok(spec.ports.map(({ host }) => host))
+  }
+
   return {
     async resolve(id, spec, { held, vacant }) {
-      if (spec.runtime !== 'process') return ok(spec.ports.map((port) => port.host))
+      if (spec.runtime !== 'process') return promise(id, spec)
       const ports: number[] = []
       for (const [index, { host, protocol }] of spec.ports.entries()) {
         const before = held.length === spec.ports.length ? (held[index] ?? 0) : 0
@@ -76,6 +85,9 @@ export function createPorts(): Ports {
     },
   }
 }
+
+const belongsTo = (holder: InstanceId | undefined, port: number): Failure =>
+  failure('port_in_use', `Port ${port} belongs to instance ${holder}.`, { port })
 
 /** The port bound for a moment, or the errno why not. */
 function bind(port: number): Promise<number | string> {
