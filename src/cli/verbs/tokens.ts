@@ -1,6 +1,6 @@
 import { ok } from '../../base/result.ts'
 import { EXIT } from '../exit.ts'
-import { oneOf, text } from '../flags.ts'
+import { flag, oneOf, text } from '../flags.ts'
 import { absolute } from '../render/human.ts'
 import { table } from '../render/table.ts'
 import { collect, connect, LIST_LIMIT, moreNote } from '../session.ts'
@@ -65,19 +65,30 @@ export const tokensCreate = verb({
   },
 })
 
+const WAY_BACK = [
+  'this was the token in use, so nothing more can be done with it. To get back in:',
+  '  with another operator token: HOLDFAST_TOKEN=…',
+  '  or restart holdfast up (or server) on its machine: operator.token of its data directory works again from then on.',
+  '  If others know that secret, remove the file operator.token first; the restart then makes a new one.',
+].join('\n')
+
 export const tokensRevoke = verb({
   name: 'tokens revoke',
   args: '<id>',
   group: 'Operate',
   summary: 'Revoke a token',
   missing: 'Look it up with holdfast tokens.',
-  flags: {},
+  flags: { force: flag('--force', 'also the token in use, and the last operator token of the platform') },
   async run({ core, out, args: [id = ''], flags }) {
     const client = await connect({ core, flags })
     if (!client.ok) return client
-    const deleted = await client.value.call('deleteToken', { params: { id } })
+    const deleted = await client.value.call('deleteToken', { params: { id }, query: { ...(flags.force && { force: 'true' as const }) } })
     if (!deleted.ok) return deleted
-    await out.value({ id, revoked: true }, () => `revoked ${id}\n${out.next(`holdfast tokens`)}`)
+    // Whether it was the own one is asked of the platform: a token does not know its name.
+    const still = flags.force ? await client.value.call('listTokens', { query: { limit: '1' } }) : deleted
+    const locked = !still.ok && still.error.code === 'unauthenticated'
+    await out.value({ id, revoked: true, locked_out: locked }, () => `revoked ${id}\n${locked ? '' : out.next(`holdfast tokens`)}`)
+    if (locked) await out.note(WAY_BACK)
     return ok(EXIT.ok)
   },
 })

@@ -116,6 +116,18 @@ function callers(bench: StoreBench) {
     expect(must(await as('operator').call('deleteToken', { params: { id: 'ci' } }))).toBeUndefined()
     expect(await problem(await call())).toMatchObject({ code: 'unauthenticated' })
   })
+
+  test('the token in use is not revoked by its own request, unless that is forced', async () => {
+    const { as } = await apiServer(bench)
+    const own = { params: { id: 'operator' } }
+    expect(await as('operator').call('deleteToken', own)).toMatchObject({
+      ok: false,
+      error: { code: 'lockout', fields: { own: true, last: true } },
+    })
+    must(await as('operator').call('listTokens', {}))
+    must(await as('operator').call('deleteToken', { ...own, query: { force: 'true' } }))
+    expect(await as('operator').call('listTokens', {})).toMatchObject({ ok: false, error: { code: 'unauthenticated' } })
+  })
 }
 
 function instances(bench: StoreBench) {

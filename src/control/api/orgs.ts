@@ -58,13 +58,13 @@ export function orgHandlers(deps: ApiDeps, callers: Callers): Pick<Handlers, Rou
       })
     },
     async deleteToken(context) {
-      const { params, scope } = context
+      const { params, query, scope, caller } = context
       let revokedId = ''
       const done = await change<'deleteToken', Tx>(store, context, 204, {
         orgId: scope,
         target: params.id,
         run: async (tx) => {
-          const revoked = await revokeToken(tx, params.id, scope)
+          const revoked = await revokeToken(tx, params.id, scope, { ownId: caller.token.id, force: query.force === true })
           if (!revoked.ok) return revoked
           revokedId = revoked.value.id
           return ok({ body: undefined, target: revoked.value.id, auditData: { name: revoked.value.name } })

@@ -28,6 +28,8 @@ const tokenOf = (given: Partial<NewToken> = {}): NewToken => ({
   ...given,
 })
 
+const PLAIN = { ownId: null, force: false }
+
 describeStores('organisations and tokens', (bench) => {
   test('a token is found by the hash of its secret and by nothing else, until it is revoked', async () => {
     const store = await bench.store()
@@ -35,11 +37,11 @@ describeStores('organisations and tokens', (bench) => {
     const token = must(await store.write('token:t', (tx) => createToken(tx, tokenOf({ orgId: org, role: 'viewer' }))))
     expect(must(await findTokenByHash(store.db, hashOf('secret')))).toEqual(token)
     expect(must(await findTokenByHash(store.db, hashOf('other')))).toBeNull()
-    expect(await store.write('token:t', (tx) => revokeToken(tx, 'ci', newId.org(systemClock, systemRandom)))).toMatchObject({
+    expect(await store.write('token:t', (tx) => revokeToken(tx, 'ci', newId.org(systemClock, systemRandom), PLAIN))).toMatchObject({
       ok: false,
       error: { code: 'not_found' },
     })
-    must(await store.write('token:t', (tx) => revokeToken(tx, 'ci', org)))
+    must(await store.write('token:t', (tx) => revokeToken(tx, 'ci', org, PLAIN)))
     expect(must(await findTokenByHash(store.db, hashOf('secret')))).toBeNull()
     const types = must(await listEvents(store.db, { scope: org, after: 1, limit: 9 })).map((event) => event.type)
     expect(types).toEqual(['token.created', 'token.revoked'])
@@ -53,10 +55,35 @@ describeStores('organisations and tokens', (bench) => {
     expect(await create({ orgId: org, hash: hashOf('2') })).toMatchObject({ ok: false, error: { code: 'name_taken' } })
     const platform = must(await create({ hash: hashOf('3') }))
     expect(await create({ hash: hashOf('4') })).toMatchObject({ ok: false, error: { code: 'name_taken' } })
-    expect(await store.write('token:t', (tx) => revokeToken(tx, 'ci', null))).toMatchObject({ ok: false, error: { code: 'ambiguous_id' } })
+    expect(await store.write('token:t', (tx) => revokeToken(tx, 'ci', null, PLAIN))).toMatchObject({
+      ok: false,
+      error: { code: 'ambiguous_id' },
+    })
     expect(must(await listTokens(store.db, { scope: org, limit: 9 })).items).toHaveLength(1)
     expect(must(await listTokens(store.db, { scope: null, limit: 9 })).items).toHaveLength(2)
-    must(await store.write('token:t', (tx) => revokeToken(tx, platform.id, null)))
+    must(await store.write('token:t', (tx) => revokeToken(tx, platform.id, null, { ...PLAIN, force: true })))
+  })
+
+  test('the token that asks and the last operator of the platform are revoked only by force; of two who revoke each other one is left', async () => {
+    const store = await bench.store()
+    const [a, b] = ['a', 'b'].map((name) => tokenOf({ name, hash: hashOf(name) }))
+    if (!a || !b) throw new Error('two tokens')
+    for (const token of [a, b]) must(await store.write('token:t', (tx) => createToken(tx, token)))
+    // Operators of one organisation and viewers do not count: they cannot make a token for the platform.
+    must(await store.write('token:t', async (tx) => createToken(tx, tokenOf({ name: 'eyes', role: 'viewer', hash: hashOf('eyes') }))))
+    must(
+      await store.write('token:t', async (tx) =>
+        createToken(tx, tokenOf({ name: 'theirs', orgId: await seedOrg(store), hash: hashOf('o') })),
+      ),
+    )
+    const revoke = (ref: string, ownId: NewToken['id'] | null, force = false) =>
+      store.write('token:t', (tx) => revokeToken(tx, ref, null, { ownId, force }))
+    expect(await revoke('a', a.id)).toMatchObject({ ok: false, error: { code: 'lockout', fields: { name: 'a', own: true, last: false } } })
+    const both = await Promise.all([revoke('a', b.id), revoke('b', a.id)])
+    expect(both.filter((each) => each.ok)).toHaveLength(1)
+    expect(both.find((each) => !each.ok)).toMatchObject({ error: { code: 'lockout', fields: { own: false, last: true } } })
+    const left = must(await listTokens(store.db, { scope: null, limit: 9 })).items.filter(({ name }) => name === 'a' || name === 'b')
+    must(await revoke(left[0]?.name ?? '', left[0]?.id ?? null, true))
   })
 
   test('the use of a token is noted at most once a minute', async () => {

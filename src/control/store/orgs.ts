@@ -1,6 +1,6 @@
 // Organisations and tokens.
 import { sql } from 'kysely'
-import { err, ok, type Result } from '../../base/result.ts'
+import { err, OK, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { OrgId, TokenId } from '../../contracts/ids.ts'
 import type { Role } from '../../contracts/routes.ts'
@@ -131,8 +131,15 @@ export async function listTokens(db: Db, query: PageQuery & { readonly scope: Or
   })
 }
 
-/** By id, else unique name; it stops working at once. Fails with `not_found`, `ambiguous_id`. */
-export async function revokeToken(tx: Tx, ref: string, scope: OrgScope): Promise<Result<TokenRecord, Failure>> {
+export interface Revocation {
+  /** The token that asks for it; null = none does. */
+  readonly ownId: TokenId | null
+  /** Also when it locks somebody out. */
+  readonly force: boolean
+}
+
+/** By id, else unique name; it stops working at once. Fails with `not_found`, `ambiguous_id`, `lockout`. */
+export async function revokeToken(tx: Tx, ref: string, scope: OrgScope, given: Revocation): Promise<Result<TokenRecord, Failure>> {
   const found = await attempt(async () => {
     const all = tx.db.selectFrom('tokens').select(TOKEN_COLUMNS)
     const seen = scope === null ? all : all.where('org_id', '=', scope)
@@ -144,10 +151,25 @@ export async function revokeToken(tx: Tx, ref: string, scope: OrgScope): Promise
   if (!first) return err(failure('not_found', `No token ${ref}.`, { kind: 'token', ref }))
   if (second) return err(failure('ambiguous_id', `More than one organisation has a token named ${ref}; give its id.`, { ref }))
   const token = tokenRecord(first)
+  const safe = given.force ? OK : await refuseLockout(tx, token, given.ownId)
+  if (!safe.ok) return safe
   const gone = await attempt(() => tx.db.deleteFrom('tokens').where('id', '=', token.id).executeTakeFirst())
   if (!gone.ok) return gone
   tx.emit({ type: 'token.revoked', orgId: token.orgId, data: { id: token.id, name: token.name, actor: tx.actor } })
   return ok(token)
+}
+
+/** The rows stay locked until the end of the change: of two operators who revoke each other at once, the second finds itself the last. */
+async function refuseLockout(tx: Tx, token: TokenRecord, ownId: TokenId | null): Promise<Result<void, Failure>> {
+  const operators = await attempt(() =>
+    tx.db.selectFrom('tokens').select('id').where('role', '=', 'operator').where('org_id', 'is', null).orderBy('id').forUpdate().execute(),
+  )
+  if (!operators.ok) return operators
+  const own = token.id === ownId
+  const last = operators.value.length === 1 && operators.value[0]?.id === token.id
+  if (!own && !last) return OK
+  const what = [own ? 'the token in use' : '', last ? 'the last operator token of the platform' : ''].filter(Boolean).join(' and ')
+  return err(failure('lockout', `${token.name} is ${what}.`, { id: token.id, name: token.name, own, last }))
 }
 
 /** null when no token has this hash. */
