@@ -11,6 +11,7 @@ import { desiredOf } from './desired.ts'
 
 export const POLICY: RecoveryPolicy = {
   mode: 'on',
+  checked: true,
   maxRetries: 3,
   backoff: { baseMs: 30_000, factor: 2, maxMs: 300_000 },
   recoveryTimeoutMs: 600_000,

@@ -32,6 +32,8 @@ export interface Verdict {
 /** Compiled recovery settings in force for this instance. */
 export interface RecoveryPolicy {
   readonly mode: RecoveryMode
+  /** Health checks are on. Without them nothing says that a degraded instance serves again, and nothing that it does not. */
+  readonly checked: boolean
   readonly maxRetries: number
   readonly backoff: { readonly baseMs: number; readonly factor: number; readonly maxMs: number }
   readonly recoveryTimeoutMs: number

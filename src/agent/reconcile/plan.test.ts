@@ -271,6 +271,20 @@ describe('guards', () => {
     world.settle()
     expect(world.record.incarnation).toBe(2)
   })
+  test('a degraded instance stays so over a restart of the agent until a check has passed; with checks switched off it just runs', () => {
+    const world = up()
+    world.verdict = UNHEALTHY
+    world.settle()
+    for (const health of ['unknown', 'starting'] as const) {
+      world.verdict = { ...HEALTHY, health }
+      world.settle()
+      expect(world.kind).toBe('degraded')
+    }
+    expect(world.notes.some((note) => note.kind === 'healthy_again' || note.kind === 'episode_ended')).toBe(false)
+    world.policy = { ...POLICY, checked: false }
+    world.settle()
+    expect(world.kind).toBe('running')
+  })
   test('an end that nobody saw does not show the exit of an earlier incarnation', () => {
     const world = up().pass(20_000).crash({ code: 3, signal: null })
     world.pass(20_000)

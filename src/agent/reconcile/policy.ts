@@ -13,6 +13,7 @@ export function recoveryPolicy(reliability: ReliabilityConfig, spec: InstanceSpe
   const { recovery, enabled } = reliability
   return {
     mode: enabled ? (spec.recoveryMode ?? envMode ?? recovery.mode) : 'off',
+    checked: enabled && reliability.healthCheck.enabled,
     maxRetries: recovery.maxRetries,
     backoff: { baseMs: recovery.retryIntervalMs, factor: recovery.backoffFactor, maxMs: recovery.maxRetryIntervalMs },
     recoveryTimeoutMs: recovery.recoveryTimeoutMs,

@@ -89,7 +89,8 @@ function planChecks(record: InstanceRecord, facts: Facts): Step | undefined {
       { notes: [...notes, orphaned] },
     )
   }
-  if (verdict.health !== 'unhealthy' && phase.kind === 'degraded') {
+  // Only a check that passed ends it: after a restart of the agent none has been made yet.
+  if (phase.kind === 'degraded' && (verdict.health === 'healthy' || !policy.checked)) {
     const { record: closed, notes } = endEpisode(record, facts, 'self_recovered')
     const back = move(closed, { kind: 'running', ...common(closed, facts, 'self_recovered', null) })
     return step(back, 'its checks pass again', { notes: [...notes, { kind: 'healthy_again', downtimeMs: nowMs - phase.sinceMs }] })
