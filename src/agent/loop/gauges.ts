@@ -2,19 +2,27 @@
 import type { Clock } from '../../base/clock.ts'
 import type { Meter } from '../../contracts/metrics.ts'
 import type { Phase, PhaseKind } from '../../contracts/phase.ts'
+import type { InstanceRecord } from '../model/record.ts'
 import type { Entry } from './entry.ts'
 import type { Gate } from './gate.ts'
 import { orphanReason } from './narrate.ts'
 
 const ORPHANED: ReadonlySet<PhaseKind> = new Set(['recovering', 'crash_looping', 'quarantined', 'degraded'])
 
-/** Since when it should run and does not, or null. */
-const orphanedSinceMs = (entry: Entry): number | null => {
-  const { phase, episode, desired } = entry.record
+/** Since when it should run and does not, or null. A trial start out of a quarantine is no new absence: it ends with a start that proves itself. */
+export function orphanedSinceMs(record: InstanceRecord): number | null {
+  const { phase, episode, desired, verified, failures } = record
   if (desired.want !== 'running') return null
-  if (ORPHANED.has(phase.kind)) return episode?.startedAtMs ?? phase.sinceMs
-  if (phase.kind === 'failed' && phase.reason === 'recovery_off') return phase.sinceMs
-  return episode && !entry.record.verified ? episode.startedAtMs : null
+  if (phase.kind === 'degraded') return episode?.startedAtMs ?? phase.sinceMs
+  if (phase.kind === 'failed') return phase.reason === 'recovery_off' ? phase.sinceMs : null
+  const waits = ORPHANED.has(phase.kind)
+  const tries = !verified && (episode !== null || failures > 0)
+  if (!waits && !tries) return null
+  // The first end in a row was answered at once. Between attempts the end of the last one is counted already.
+  const attempts = record.attempts.filter(({ outcome }) => outcome !== 'cancelled')
+  const first = attempts.slice(-Math.max(1, waits ? failures - 1 : failures))[0]
+  const inRow = failures > (waits ? 1 : 0) ? first?.startedAtMs : undefined
+  return Math.min(inRow ?? phase.sinceMs, episode?.startedAtMs ?? phase.sinceMs)
 }
 
 /** Its own breaker is open: it ended too often. */
@@ -39,18 +47,18 @@ export function registerGauges(meter: Meter, entries: ReadonlyMap<unknown, Entry
   meter.gauge('reliability_healthy_vms_total', () => [
     { value: all().filter((entry) => entry.record.phase.kind === 'running' && entry.verdict.health !== 'unhealthy').length },
   ])
-  meter.gauge('reliability_unhealthy_vms_total', () => [{ value: all().filter((entry) => orphanedSinceMs(entry) !== null).length }])
+  meter.gauge('reliability_unhealthy_vms_total', () => [{ value: all().filter((entry) => orphanedSinceMs(entry.record) !== null).length }])
   meter.gauge('vm_orphans', () =>
     tally(
       'reason',
       all()
-        .filter((entry) => orphanedSinceMs(entry) !== null)
+        .filter((entry) => orphanedSinceMs(entry.record) !== null)
         .map((entry) => orphanReason(entry.record.episode?.reason ?? entry.record.phase.reason)),
     ),
   )
   meter.gauge('vm_oldest_orphan_age_seconds', () => {
     const since = all()
-      .map(orphanedSinceMs)
+      .map((entry) => orphanedSinceMs(entry.record))
       .filter((ms) => ms !== null)
     return [{ value: since.length === 0 ? 0 : Math.max(0, clock.wallMs() - Math.min(...since)) / 1000 }]
   })
