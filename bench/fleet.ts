@@ -1,6 +1,6 @@
 // One machine, many instances: durable launches per second, agent restart with live processes, memory and processor time of an idle
-// fleet with checks. Usage: node bench/fleet.ts [processes=200] [launches=1000]
-import { readFileSync } from 'node:fs'
+// fleet. Usage: node bench/fleet.ts [processes=200] [launches=1000] [checks=exec|none]
+import { readdirSync, readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -10,14 +10,53 @@ import { summarise } from './support/stats.ts'
 
 const PROCESSES = Number(process.argv[2] ?? 200)
 const LAUNCHES = Number(process.argv[3] ?? 1000)
+const CHECKED = process.argv[4] !== 'none'
+const CHECKS = CHECKED ? 'an exec check each 10 s' : 'no checks of their own'
 const CLIENTS = 8
 
 const pss = (pid: number) => Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0) / 1024
-/** Seconds of processor time of one process; USER_HZ is 100 on every Linux that Node runs on. */
-const cpuSeconds = (pid: number) => {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return (Number(fields[11]) + Number(fields[12])) / 100
+interface Used {
+  readonly parent: number
+  readonly title: string
+  /** Seconds of processor time of the process itself, and of its children that have ended. */
+  readonly own: number
+  readonly ended: number
+}
+
+/** USER_HZ is 100 on every Linux that Node runs on. */
+function used(pid: number): Used | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    const seconds = (from: number) => (Number(fields[from]) + Number(fields[from + 1])) / 100
+    return { parent: Number(fields[1]), title: readFileSync(`/proc/${pid}/cmdline`, 'utf8'), own: seconds(11), ended: seconds(13) }
+  } catch {
+    // It has ended meanwhile.
+    return null
+  }
+}
+
+/** Seconds of processor time so far, apart: the platform's own process; PostgreSQL; keepers, and whoever forks commands, with those. */
+function processorTime(root: number) {
+  const all = new Map(
+    readdirSync('/proc').flatMap((name) => {
+      const one = /^\d+$/.test(name) ? used(Number(name)) : null
+      return one ? [[Number(name), one] as const] : []
+    }),
+  )
+  const below = (pid: number): boolean => {
+    const parent = all.get(pid)?.parent ?? 0
+    return parent === root || (parent > 1 && below(parent))
+  }
+  const main = all.get(root)
+  const sum = { platform: main?.own ?? 0, postgres: 0, helpers: main?.ended ?? 0 }
+  for (const [pid, { parent, title, own, ended }] of all) {
+    if (!below(pid)) continue
+    if (title.includes('postgres')) sum.postgres += own
+    // A command that has ended is counted with the one who forked it; a keeper's children are the workload.
+    else if (title.includes('keeper')) sum.helpers += own + (parent === root ? ended : 0)
+  }
+  return sum
 }
 const mib = (value: number) => Math.round(value * 10) / 10
 
@@ -78,18 +117,25 @@ try {
   await launch(
     platform,
     Array.from({ length: PROCESSES }, (_, index) => `idle-${index}`),
-    { health: [{ type: 'exec', kind: 'live', command: ['true'] }] },
+    CHECKED ? { health: [{ type: 'exec', kind: 'live', command: ['true'] }] } : {},
   )
   while ((await count(platform, 'running')) < PROCESSES) await sleep(100)
   rows.push({ what: `${PROCESSES} processes launched and running, seconds`, value: Math.round((performance.now() - startMs) / 100) / 10 })
   await sleep(15_000)
   rows.push({ what: `memory of holdfast up, ${PROCESSES} instances, MiB PSS`, value: mib(pss(platform.pid)) })
-  const before = cpuSeconds(platform.pid)
+  const before = processorTime(platform.pid)
   await sleep(30_000)
-  rows.push({
-    what: `processor time, ${PROCESSES} idle instances with an exec check each 10 s, % of one core`,
-    value: mib(((cpuSeconds(platform.pid) - before) / 30) * 100),
-  })
+  const after = processorTime(platform.pid)
+  for (const [part, what] of [
+    ['platform', 'of holdfast up itself'],
+    ['helpers', 'of keepers and of the commands of checks'],
+    ['postgres', 'of PostgreSQL'],
+  ] as const)
+    rows.push({
+      what: `processor time ${what}, ${PROCESSES} idle instances with ${CHECKS}, % of one core`,
+      value: mib(((after[part] - before[part]) / 30) * 100),
+    })
+  rows.push({ what: `memory of holdfast up after that, ${PROCESSES} instances, MiB PSS`, value: mib(pss(platform.pid)) })
   const log = await readFile(join(platform.dataDir, 'holdfast.log'), 'utf8')
   rows.push({
     what: 'log lines above debug while idle',

@@ -10,9 +10,27 @@ import { fileURLToPath } from 'node:url'
 
 const NODE_MAJOR_MIN = 24
 const major = Number(process.versions.node.split('.')[0])
+/**
+ * For what stays running. By default V8 lets young objects fill more than 100 MiB and, under a steady trickle of checks, never gives
+ * that back; with 8 MiB a semi-space it collects more often and takes no more processor time (bench/fleet.ts).
+ */
+const SMALL_HEAP = '--max-semi-space-size=8'
+const STAYING = ['up', 'server', 'agent']
 
-if (major >= NODE_MAJOR_MIN) await start()
-else changeOver()
+if (major < NODE_MAJOR_MIN) changeOver()
+else if (wantsSmallHeap()) process.execve(process.execPath, [process.execPath, SMALL_HEAP, ...ownArguments()], process.env)
+else await start()
+
+/** V8 takes the size only from its command line. Somebody else's choice stands. */
+function wantsSmallHeap() {
+  const verb = process.argv.slice(2).find((word) => !word.startsWith('-'))
+  const given = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ')
+  return STAYING.includes(verb) && !/semi[-_]space[-_]size/.test(given) && typeof process.execve === 'function'
+}
+
+function ownArguments() {
+  return [...process.execArgv, fileURLToPath(import.meta.url), ...process.argv.slice(2)]
+}
 
 async function start() {
   const { enableCompileCache } = await import('node:module')
@@ -33,7 +51,7 @@ function changeOver() {
     process.exitCode = 1
     return
   }
-  const args = [...process.execArgv, fileURLToPath(import.meta.url), ...process.argv.slice(2)]
+  const args = ownArguments()
   // With execve (Node ≥ 23.11) nothing stays in between; before that a parent has to carry signals and the exit code.
   if (typeof process.execve === 'function') process.execve(node, [node, ...args], process.env)
   else runBelow(node, args)

