@@ -9,7 +9,7 @@ import { canonicalHash } from '../../contracts/manifest-compile.ts'
 import type { ROUTES, RouteName } from '../../contracts/routes.ts'
 import type { OrgScope } from '../model/org.ts'
 import type { StoreWrites } from '../store/access.ts'
-import type { Mutation, MutationReply, Reply as Stored } from '../store/mutate.ts'
+import type { Mutation, MutationReply, Reply as Stored } from '../store/mutation.ts'
 import type { Caller } from './caller.ts'
 
 type RouteOf<Name extends RouteName> = (typeof ROUTES)[Name]

@@ -5,7 +5,7 @@ import { type Failure, failure } from '../../contracts/errors.ts'
 import type { Runtime } from '../../contracts/spec.ts'
 import type { InstanceRecord } from '../model/instance.ts'
 import { instanceView } from '../model/views.ts'
-import type { DesiredChange } from '../store/instance-changes.ts'
+import type { DesiredChange } from '../store/desired-fold.ts'
 import { type Context, change, type Handler, type Handlers } from './context.ts'
 import type { CoreDeps } from './deps.ts'
 

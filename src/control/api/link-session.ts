@@ -9,7 +9,7 @@ import type { Desired, FromAgent, FromControl } from '../../contracts/agent-prot
 import { type Failure, failure } from '../../contracts/errors.ts'
 import { type NodeId, newId } from '../../contracts/ids.ts'
 import type { Actor } from '../model/actor.ts'
-import type { Heartbeat } from '../store/nodes.ts'
+import type { Heartbeat } from '../store/session-fold.ts'
 import type { CoreDeps } from './deps.ts'
 import { createInbox, type Inbox } from './link-inbox.ts'
 import { createObservedWriter, type ObservedWriter } from './link-observed.ts'

@@ -1,11 +1,12 @@
 // Apps and their envs.
-import { err, ok, type Result } from '../../base/result.ts'
-import { type Failure, failure } from '../../contracts/errors.ts'
+import type { Result } from '../../base/result.ts'
+import type { Failure } from '../../contracts/errors.ts'
 import type { AppId, EnvId, OrgId } from '../../contracts/ids.ts'
 import type { EnvRecord } from '../model/env.ts'
 import type { OrgScope } from '../model/org.ts'
 import { attempt, Rollback } from './attempt.ts'
 import type { Db, Tx } from './db.ts'
+import { MATCHES_SHOWN, noEnv, theEnv } from './find.ts'
 import { json } from './json.ts'
 import { checkCursor, type Page, type PageQuery, pageOf } from './page.ts'
 import { envRecord } from './records.ts'
@@ -61,7 +62,7 @@ function selectEnvs(db: Db) {
 /** By id, `app/env`, else unique env name. Fails with `not_found`, `ambiguous_id`. */
 export async function findEnv(db: Db, ref: string, scope: OrgScope): Promise<Result<EnvRecord, Failure>> {
   const found = await attempt(async () => {
-    const all = selectEnvs(db).orderBy('envs.id').limit(5)
+    const all = selectEnvs(db).orderBy('envs.id').limit(MATCHES_SHOWN)
     const seen = scope === null ? all : all.where('envs.org_id', '=', scope)
     const [app, env] = ref.split('/', 2)
     if (app !== undefined && env !== undefined)
@@ -69,16 +70,7 @@ export async function findEnv(db: Db, ref: string, scope: OrgScope): Promise<Res
     const byId = await seen.where('envs.id', '=', ref).execute()
     return (byId.length > 0 ? byId : await seen.where('envs.name', '=', ref).execute()).map(envRecord)
   })
-  if (!found.ok) return found
-  const [first, second] = found.value
-  if (!first) return err(failure('not_found', `No env ${ref}.`, { kind: 'env', ref }))
-  if (!second) return ok(first)
-  return err(
-    failure('ambiguous_id', `${ref} matches more than one env; give app/env or the id.`, {
-      ref,
-      matches: found.value.map((one) => `${one.app}/${one.env}`),
-    }),
-  )
+  return found.ok ? theEnv(ref, found.value) : found
 }
 
 /** Ordered by id, which is by age. */
@@ -120,7 +112,7 @@ export function markEnvDeleting(tx: Tx, id: EnvId): Promise<Result<EnvRecord, Fa
       .returning('id')
       .executeTakeFirst()
     const row = await selectEnvs(tx.db).where('envs.id', '=', id).executeTakeFirst()
-    if (!row) throw new Rollback(failure('not_found', `No env ${id}.`, { kind: 'env', ref: id }))
+    if (!row) throw new Rollback(noEnv(id))
     if (changed) tx.changed({ kind: 'env', id })
     return envRecord(row)
   })

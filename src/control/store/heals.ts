@@ -2,11 +2,12 @@
 import { sql } from 'kysely'
 import type { Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
-import type { InstanceId, OrgId } from '../../contracts/ids.ts'
+import type { InstanceId } from '../../contracts/ids.ts'
 import type { ClaimedHeal, HealRecord } from '../model/heal.ts'
 import type { InstanceRecord } from '../model/instance.ts'
 import { attempt } from './attempt.ts'
 import type { Db, Tx } from './db.ts'
+import { freshHeal, HEALABLE, type HealClaim, type NewHeal, type PutBack } from './heal-fold.ts'
 import { healRecord, INSTANCE_COLUMNS, instanceRecord } from './records.ts'
 
 const HEAL_COLUMNS = [
@@ -27,7 +28,7 @@ export function listHealable(db: Db, limit: number): Promise<Result<readonly Ins
     const rows = await db
       .selectFrom('instances')
       .select(INSTANCE_COLUMNS)
-      .where('state', 'in', ['failed', 'lost'])
+      .where('state', 'in', HEALABLE)
       .where('deleted_at_ms', 'is', null)
       .where('want', '=', 'running')
       .where(({ not, exists, selectFrom }) =>
@@ -48,28 +49,21 @@ export function listHealable(db: Db, limit: number): Promise<Result<readonly Ins
   })
 }
 
-export interface NewHeal {
-  readonly instanceId: InstanceId
-  readonly orgId: OrgId
-  readonly generation: number
-  readonly dueAtMs: number
-  readonly reason: string
-}
-
 /** Adds work with no attempts; a row for an older generation is replaced, one for this or a newer generation is kept (false). */
 export function scheduleHeal(tx: Tx, heal: NewHeal): Promise<Result<boolean, Failure>> {
   return attempt(async () => {
+    const fresh = freshHeal(heal, tx.nowMs)
     const row = {
-      org_id: heal.orgId,
-      generation: heal.generation,
-      given_up: false,
-      due_at_ms: heal.dueAtMs,
-      attempts: 0,
-      reason: heal.reason,
-      last_error: null,
+      org_id: fresh.orgId,
+      generation: fresh.generation,
+      given_up: fresh.givenUp,
+      due_at_ms: fresh.dueAtMs,
+      attempts: fresh.attempts,
+      reason: fresh.reason,
+      last_error: fresh.lastError,
       lease: null,
       lease_until_ms: null,
-      created_at_ms: tx.nowMs,
+      created_at_ms: fresh.createdAtMs,
     }
     const written = await tx.db
       .insertInto('heals')
@@ -80,14 +74,6 @@ export function scheduleHeal(tx: Tx, heal: NewHeal): Promise<Result<boolean, Fai
     if (written) tx.changed({ kind: 'heal', id: heal.instanceId })
     return written !== undefined
   })
-}
-
-export interface HealClaim {
-  readonly nowMs: number
-  readonly leaseMs: number
-  /** The name of this claim, like no other. */
-  readonly lease: string
-  readonly limit: number
 }
 
 /**
@@ -114,8 +100,6 @@ export function claimHeals(db: Db, given: HealClaim): Promise<Result<readonly Cl
     return inTurn.map((row) => ({ ...healRecord(row), lease: given.lease }))
   })
 }
-
-export type PutBack = Pick<HealRecord, 'dueAtMs' | 'attempts' | 'generation' | 'givenUp' | 'lastError'>
 
 /** Puts it back with these values and without the lease. False when the lease was lost. */
 export function postponeHeal(tx: Tx, heal: ClaimedHeal, given: PutBack): Promise<Result<boolean, Failure>> {

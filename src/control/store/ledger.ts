@@ -2,17 +2,13 @@
 import { type RawBuilder, sql } from 'kysely'
 import type { NodeId } from '../../contracts/ids.ts'
 import type { Db } from './db.ts'
+import { type Ledger, UNRESERVED } from './placement-fold.ts'
 
 /** Of columns of `instances`; needs `deleted_at_ms is null` beside it. */
 export const RESERVES: RawBuilder<boolean> = sql`(
   (want in ('running', 'paused') and state <> 'completed')
-  or state not in ('pending', 'placed', 'stopped', 'completed', 'failed', 'quarantined', 'lost', 'deleted')
+  or state not in (${sql.join(UNRESERVED.map((state) => sql.lit(state)))})
 )`
-
-export interface Ledger {
-  readonly allocatableMemoryBytes: number
-  readonly reservedMemoryBytes: number
-}
 
 /** The caller holds the row lock of the node. */
 export async function ledgerOf(db: Db, nodeId: NodeId): Promise<Ledger> {

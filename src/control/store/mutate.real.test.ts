@@ -9,7 +9,7 @@ import type { OrgId } from '../../contracts/ids.ts'
 import { attempt } from './attempt.ts'
 import { listAudit, listEvents } from './events.ts'
 import { createInstance, listInstances } from './instances.ts'
-import type { Mutation } from './mutate.ts'
+import type { Mutation } from './mutation.ts'
 import type { Store } from './store.ts'
 
 const mutationOf = (orgId: OrgId, given: Partial<Mutation> = {}): Mutation => ({

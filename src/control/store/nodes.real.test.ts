@@ -6,19 +6,9 @@ import { describeStores, must } from '../../../tests/support/stores.ts'
 import { waitFor } from '../../../tests/support/wait.ts'
 import { systemClock } from '../../base/system.ts'
 import { listEvents } from './events.ts'
-import {
-  allNodes,
-  closeSession,
-  expireSessions,
-  findNode,
-  type Hello,
-  listNodes,
-  openSession,
-  recordHeartbeats,
-  SESSION_LIVE_MS,
-  setCordon,
-} from './nodes.ts'
+import { allNodes, closeSession, expireSessions, findNode, listNodes, openSession, recordHeartbeats, setCordon } from './nodes.ts'
 import { recordObserved } from './observed.ts'
+import { type Hello, SESSION_LIVE_MS } from './session-fold.ts'
 import type { Store } from './store.ts'
 
 const helloOf = (store: Store, given: Partial<Hello> = {}): Hello => ({

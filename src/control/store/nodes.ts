@@ -1,29 +1,18 @@
 // Nodes and the sessions of their agents.
 import { sql } from 'kysely'
-import { err, ok, type Result } from '../../base/result.ts'
-import type { NodeFacts, NodeUsage } from '../../contracts/agent-protocol.ts'
-import { type Failure, failure } from '../../contracts/errors.ts'
+import type { Result } from '../../base/result.ts'
+import type { Failure } from '../../contracts/errors.ts'
 import { NODE_ID_PATTERN, NodeId } from '../../contracts/ids.ts'
 import type { NodeRecord } from '../model/node.ts'
 import { attempt, Rollback } from './attempt.ts'
 import type { Db, Tx } from './db.ts'
+import { nodeRules, theNode } from './find.ts'
 import { json } from './json.ts'
 import { RESERVES } from './ledger.ts'
 import { checkCursor, type Page, type PageQuery, pageOf } from './page.ts'
 import { nodeRecord } from './records.ts'
+import { connectedEvent, disconnectedEvent, type Heartbeat, type Hello, isHeldByOther, isSilent, nodeIdTaken } from './session-fold.ts'
 import { LOCKS } from './transaction.ts'
-
-/** A session counts as live this long after its last message. */
-export const SESSION_LIVE_MS = 15_000
-
-export interface Hello {
-  readonly nodeId: NodeId
-  readonly bootId: string
-  readonly facts: NodeFacts
-  readonly usage: NodeUsage
-  /** `store.replica` of the process that holds the connection. */
-  readonly replica: number
-}
 
 /**
  * Opens a session and returns its epoch, the fence for everything written in it. `node_id_taken` while another agent (another
@@ -48,11 +37,7 @@ export function openSession(tx: Tx, hello: Hello): Promise<Result<{ epoch: numbe
       .returning('session_epoch')
       .executeTakeFirst()
     const epoch = fresh?.session_epoch ?? (await takeOver(tx, hello, session))
-    tx.emit({
-      type: 'node.connected',
-      nodeId: hello.nodeId,
-      data: { epoch, hostname: hello.facts.hostname, agent_version: hello.facts.agentVersion },
-    })
+    tx.emit(connectedEvent(hello, epoch))
     tx.changed({ kind: 'node', id: hello.nodeId })
     return { epoch }
   })
@@ -65,20 +50,9 @@ async function takeOver(tx: Tx, hello: Hello, session: object): Promise<number> 
     .where('id', '=', hello.nodeId)
     .forNoKeyUpdate()
     .executeTakeFirstOrThrow()
-  const heardMsAgo = tx.nowMs - now.last_seen_at_ms
-  const other = now.session_boot_id !== hello.bootId
-  // A wall clock that went back must not keep a dead session alive for long: the age counts in both directions.
-  if (other && now.connected && Math.abs(heardMsAgo) < SESSION_LIVE_MS && (await isReplicaAlive(tx.db, now.session_replica)))
-    throw new Rollback(
-      failure(
-        'node_id_taken',
-        `An agent calling itself ${hello.nodeId} is connected; it was heard ${Math.max(0, Math.round(heardMsAgo / 1000))} s ago.`,
-        {
-          node_id: hello.nodeId,
-          last_seen_ms_ago: Math.max(0, heardMsAgo),
-        },
-      ),
-    )
+  const held = { bootId: now.session_boot_id, connected: now.connected, lastSeenAtMs: now.last_seen_at_ms }
+  if (isHeldByOther(held, hello, tx.nowMs) && (await isReplicaAlive(tx.db, now.session_replica)))
+    throw new Rollback(nodeIdTaken(hello, now.last_seen_at_ms, tx.nowMs))
   const row = await tx.db
     .updateTable('nodes')
     .set({ ...session, session_epoch: now.session_epoch + 1 })
@@ -116,13 +90,13 @@ export function closeSession(tx: Tx, nodeId: NodeId, epoch: number): Promise<Res
       .where('id', '=', nodeId)
       .execute()
     if (!now.connected) return
-    tx.emit({ type: 'node.disconnected', nodeId, data: { epoch } })
+    tx.emit(disconnectedEvent(nodeId, epoch))
     tx.changed({ kind: 'node', id: nodeId })
   })
 }
 
 /**
- * Closes the sessions that no one holds any more: silent for SESSION_LIVE_MS, or held by a dead replica. For the loop that
+ * Closes the sessions that no one holds any more: silent for SESSION_LIVE_MS (session-fold.ts), or held by a dead replica. For the loop that
  * watches nodes; returns the nodes it closed.
  */
 export function expireSessions(tx: Tx): Promise<Result<readonly NodeId[], Failure>> {
@@ -136,7 +110,7 @@ export function expireSessions(tx: Tx): Promise<Result<readonly NodeId[], Failur
     const closed: NodeId[] = []
     const alive = new Map<number, boolean>()
     for (const node of open) {
-      const silent = Math.abs(tx.nowMs - node.last_seen_at_ms) >= SESSION_LIVE_MS
+      const silent = isSilent(node.last_seen_at_ms, tx.nowMs)
       if (!silent && !alive.has(node.session_replica)) alive.set(node.session_replica, await isReplicaAlive(tx.db, node.session_replica))
       if (!silent && alive.get(node.session_replica) === true) continue
       // Conditions again, in the same statement as the write: it may have been heard of meanwhile.
@@ -152,18 +126,11 @@ export function expireSessions(tx: Tx): Promise<Result<readonly NodeId[], Failur
       if (!row) continue
       const nodeId = NodeId.parse(row.id)
       closed.push(nodeId)
-      tx.emit({ type: 'node.disconnected', nodeId, data: { epoch: node.session_epoch, cause: silent ? 'silent' : 'replica_gone' } })
+      tx.emit(disconnectedEvent(nodeId, node.session_epoch, silent ? 'silent' : 'replica_gone'))
       tx.changed({ kind: 'node', id: nodeId })
     }
     return closed
   })
-}
-
-export interface Heartbeat {
-  readonly nodeId: NodeId
-  readonly epoch: number
-  readonly usage: NodeUsage
-  readonly facts: NodeFacts | null
 }
 
 /** One statement for many; returns the nodes whose session is still the newest. A heartbeat of a session found closed opens it again. */
@@ -222,20 +189,13 @@ function withLedger(db: Db) {
 export async function findNode(db: Db, ref: string): Promise<Result<NodeRecord, Failure>> {
   const found = await attempt(async () => {
     const exact = await withLedger(db).where('nodes.id', '=', ref).execute()
-    if (exact.length > 0 || !NODE_ID_PREFIX.test(ref)) return exact.map(nodeRecord)
+    if (exact.length > 0 || !nodeRules(ref).includes('prefix')) return exact.map(nodeRecord)
     return (await withLedger(db).where('nodes.id', '>=', ref).where('nodes.id', '<', `${ref}~`).orderBy('nodes.id').limit(2).execute()).map(
       nodeRecord,
     )
   })
-  if (!found.ok) return found
-  const [first, second] = found.value
-  if (first === undefined) return err(failure('not_found', `No node ${ref}.`, { kind: 'node', ref }))
-  return second === undefined
-    ? ok(first)
-    : err(failure('ambiguous_id', `${ref} matches more than one node.`, { ref, matches: found.value.map((node) => node.id) }))
+  return found.ok ? theNode(ref, found.value) : found
 }
-
-const NODE_ID_PREFIX = /^[a-z0-9][a-z0-9.-]{0,62}$/
 
 /** By id only. Emits when it changed something. */
 export async function setCordon(tx: Tx, nodeId: NodeId, cordoned: boolean): Promise<Result<NodeRecord, Failure>> {

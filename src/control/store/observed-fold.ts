@@ -3,8 +3,11 @@
 // A session is ordered, and older sessions are fenced off, so within a session a lower generation or incarnation can only be a
 // leftover and is ignored. A new session is believed even when its numbers are lower: the agent may have lost its disk.
 import type { Observed, Transition } from '../../contracts/agent-protocol.ts'
+import type { InstanceId, NodeId, OrgId } from '../../contracts/ids.ts'
 import type { Phase, PhaseKind } from '../../contracts/phase.ts'
+import type { NewEvent } from '../model/event.ts'
 import type { ObservedRest, Want } from '../model/instance.ts'
+import { HISTORY_MAX, stateChange } from './instance-fold.ts'
 
 /** The observed half as it is stored. */
 export interface Known {
@@ -29,6 +32,94 @@ export interface Fold {
   readonly gone: boolean
   /** Worth telling everybody; a check's standing alone is not. */
   readonly notable: boolean
+}
+
+/** What a batch is folded onto. */
+export interface Stored extends Known {
+  readonly orgId: OrgId
+  readonly name: string
+  /** The number of the last step of its history. */
+  readonly historySeq: number
+}
+
+export interface BatchFold extends Fold {
+  readonly id: InstanceId
+  readonly historySeq: number
+  /** The new steps with their numbers. */
+  readonly numbered: readonly Transition[]
+  /** Steps up to this number have become too old to be kept; 0 = none. */
+  readonly trimUpTo: number
+  /** The healer gave up on it, and it runs after all: a later failure is a new one, with a new budget. */
+  readonly endsSpentHeal: boolean
+  readonly events: readonly NewEvent[]
+}
+
+/** Up to which transition each item is dealt with once its batch is stored, also one that changes nothing. */
+export const acksOf = (items: readonly Observed[]): readonly { readonly id: InstanceId; readonly seq: number }[] =>
+  items.map((item) => ({ id: item.id, seq: item.transitions.reduce((max, step) => Math.max(max, step.seq), 0) }))
+
+/** One fold for each instance that changes, in the order of the items. Those that are not in `stored` are ignored. */
+export function foldBatch(
+  stored: ReadonlyMap<InstanceId, Stored>,
+  nodeId: NodeId,
+  epoch: number,
+  items: readonly Observed[],
+  nowMs: number,
+): readonly BatchFold[] {
+  const newest = new Map(stored)
+  const folds = new Map<InstanceId, readonly [Stored, Fold]>()
+  for (const item of items) {
+    const known = newest.get(item.id)
+    if (!known) continue
+    const fold = foldObserved(known, item, epoch, nowMs)
+    if (!fold) continue
+    // The same instance twice in a batch: the second one is folded onto the first.
+    newest.set(item.id, advance(known, fold, epoch))
+    folds.set(item.id, merge(folds.get(item.id), known, fold))
+  }
+  return [...folds].map(([id, [known, fold]]) => settled(id, nodeId, known, fold))
+}
+
+function advance(known: Stored, fold: Fold, epoch: number): Stored {
+  return {
+    ...known,
+    state: fold.phase.kind,
+    observedGeneration: fold.generation,
+    observedEpoch: epoch,
+    incarnation: fold.incarnation,
+    lastTransitionSeq: fold.lastTransitionSeq,
+    observed: fold.rest,
+  }
+}
+
+function merge(before: readonly [Stored, Fold] | undefined, known: Stored, fold: Fold): readonly [Stored, Fold] {
+  if (!before) return [known, fold]
+  const [first, earlier] = before
+  return [
+    first,
+    { ...fold, steps: [...earlier.steps, ...fold.steps], notable: earlier.notable || fold.notable, gone: earlier.gone || fold.gone },
+  ]
+}
+
+function settled(id: InstanceId, nodeId: NodeId, known: Stored, fold: Fold): BatchFold {
+  const about = { orgId: known.orgId, instanceId: id, nodeId }
+  const historySeq = known.historySeq + fold.steps.length
+  const events = fold.steps.map(
+    (step): NewEvent => ({
+      type: 'instance.state_changed',
+      ...about,
+      data: stateChange(step.from, step.to, step.incarnation, step.atMs, step.exit),
+    }),
+  )
+  return {
+    ...fold,
+    id,
+    historySeq,
+    numbered: fold.steps.map((step, index) => ({ ...step, seq: known.historySeq + index + 1 })),
+    trimUpTo: fold.steps.length > 0 ? Math.max(0, historySeq - HISTORY_MAX) : 0,
+    endsSpentHeal: fold.phase.kind === 'running',
+    events: fold.gone ? [...events, { type: 'instance.deleted', ...about, data: { name: known.name } }] : events,
+  }
 }
 
 /** null = nothing to store. */

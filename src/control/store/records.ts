@@ -106,17 +106,6 @@ function membership(row: InstanceRow): EnvMembership | null {
   }
 }
 
-export function membershipColumns(given: EnvMembership | null) {
-  return {
-    env_id: given?.envId ?? null,
-    app: given?.app ?? null,
-    env: given?.env ?? null,
-    process_type: given?.processType ?? null,
-    slot: given?.slot ?? null,
-    manifest_hash: given?.manifestHash ?? null,
-  }
-}
-
 export interface NodeLedger {
   readonly reserved_memory_bytes: number | null
   readonly reserved_cpu_millis: number | null

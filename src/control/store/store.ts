@@ -17,7 +17,8 @@ import type { Db } from './db.ts'
 import { claimHeals } from './heals.ts'
 import { acquireLease, type Lease } from './lease.ts'
 import { migrate } from './migrate.ts'
-import { type Mutation, type MutationReply, mutate, type Reply } from './mutate.ts'
+import { keysOf } from './mutate.ts'
+import { type Mutation, type MutationReply, type Reply, runMutation } from './mutation.ts'
 import { recordHeartbeats } from './nodes.ts'
 import { openNotifications } from './notifications.ts'
 import { clientConfig, openPool, SHORT, STORE_LIMITS, type StoreTarget } from './pool.ts'
@@ -57,13 +58,15 @@ export async function openStore(options: StoreOptions): Promise<Result<Store, Fa
   const closing = new AbortController()
   const asked = new Set<Promise<unknown>>()
   const leases = new Set<Lease>()
-  const deps = { db: pool.db, clock, keysKeptMs: options.keysKeptMs ?? DEFAULT_CONFIG.store.retention.keysMs }
+  const deps = { db: pool.db, clock }
+  const keys = keysOf(options.keysKeptMs ?? DEFAULT_CONFIG.store.retention.keysMs)
+  const bound: Store['write'] = (actor, run) => write(deps, actor, (tx) => run(writesOf(tx)))
   return ok({
     db: pool.db,
     replica,
     read: readsOf(pool.db),
-    mutate: (mutation, run) => mutate(deps, mutation, (tx) => run(writesOf(tx))),
-    write: (actor, run) => write(deps, actor, (tx) => run(writesOf(tx))),
+    mutate: (mutation, run) => runMutation(bound, keys, mutation, run),
+    write: bound,
     claimHeals: (given) => claimHeals(pool.db, given),
     recordHeartbeats: (nowMs, beats) => recordHeartbeats(pool.db, nowMs, beats),
     listen: notifications.listen,

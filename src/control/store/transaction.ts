@@ -8,25 +8,17 @@ import type { Clock } from '../../base/clock.ts'
 import type { Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import type { Actor } from '../model/actor.ts'
-import type { ChangeKey, NewAudit, NewEvent } from '../model/event.ts'
+import type { NewAudit, NewEvent } from '../model/event.ts'
 import { attempt, isRetryable, Rollback } from './attempt.ts'
 import type { Db, Tx } from './db.ts'
 import { json } from './json.ts'
+import { WriteBuffer } from './write-buffer.ts'
 
 /** First keys of our advisory locks: any other application in the same database uses other numbers. */
 export const LOCKS = { replica: 0x48_46_52_50, singleton: 0x48_46_53_47 } as const
 export const CHANNEL = 'holdfast_changes'
 
 const TRIES = 4
-/** Beyond this many changes in one transaction everybody looks at everything once, instead of at each. */
-const CHANGES_MAX = 256
-
-interface Buffer {
-  readonly events: NewEvent[]
-  readonly audits: NewAudit[]
-  readonly changes: Map<string, ChangeKey>
-}
-
 /** Runs `run` in a transaction; an `err` rolls back. A lost race (serialization failure, deadlock) is run again. */
 export async function write<T>(
   deps: { readonly db: Db; readonly clock: Clock },
@@ -36,16 +28,10 @@ export async function write<T>(
   for (let tries = 1; ; tries += 1) {
     const outcome = await attempt(() =>
       deps.db.transaction().execute(async (db) => {
-        const buffer: Buffer = { events: [], audits: [], changes: new Map() }
+        const buffer = new WriteBuffer()
         const nowMs = deps.clock.wallMs()
-        const result = await run({
-          db,
-          nowMs,
-          actor,
-          emit: (event) => void buffer.events.push(event),
-          audit: (row) => void buffer.audits.push(row),
-          changed: (change) => void buffer.changes.set(`${change.kind} ${change.id}`, change),
-        })
+        const { emit, audit, changed } = buffer
+        const result = await run({ db, nowMs, actor, emit, audit, changed })
         if (!result.ok) throw new Rollback(result.error)
         await flush(db, nowMs, actor, buffer)
         return result.value
@@ -56,10 +42,9 @@ export async function write<T>(
 }
 
 /** One statement. The audit rows and the notifications become visible with the commit, and so do the events (see the outbox). */
-async function flush(db: Db, nowMs: number, actor: Actor, buffer: Buffer): Promise<void> {
-  const { events, audits, changes } = buffer
-  if (events.length > 0) changes.set('event', { kind: 'event', id: '' })
-  const payloads = changes.size > CHANGES_MAX ? [''] : [...changes.values()].map((change) => JSON.stringify(change))
+async function flush(db: Db, nowMs: number, actor: Actor, buffer: WriteBuffer): Promise<void> {
+  const { events, audits } = buffer
+  const payloads = buffer.changes().map((change) => (change === null ? '' : JSON.stringify(change)))
   const parts = [
     ...(audits.length > 0 ? [sql`audited as (${insertAudits(nowMs, actor, audits)})`] : []),
     ...(events.length > 0
