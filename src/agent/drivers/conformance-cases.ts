@@ -218,8 +218,17 @@ const evidence = {
     const want = await bench.startReady()
     assert.deepEqual((await bench.exec(want, { kind: 'exit', code: 7 })).result, { ok: true, value: 7 })
     assert.deepEqual((await bench.exec(want, { kind: 'exit', code: 0 })).result, { ok: true, value: 0 })
-    const missing = await bench.exec(want, { kind: 'missing' })
-    assert.ok(missing.result.ok ? [126, 127].includes(missing.result.value) : missing.result.error.code === 'exec_failed')
+    const own = await bench.exec(want, { kind: 'exit', code: 126 })
+    assert.deepEqual([own.result, own.stderr.toString()], [{ ok: true, value: 126 }, ''])
+  },
+  'exec of what cannot be run ends as in a shell, 127 or 126, with one line on standard error': async (bench) => {
+    const want = await bench.startReady()
+    for (const kind of ['missing', 'unknown', 'unexecutable'] as const) {
+      const [code, said] = kind === 'unexecutable' ? [126, / cannot be executed\n$/] : [127, / was not found\n$/]
+      const { result, stdout, stderr } = await bench.exec(want, { kind })
+      assert.deepEqual([result, stdout.toString()], [{ ok: true, value: code }, ''])
+      assert.match(stderr.toString(), said)
+    }
   },
   'exec passes standard input unchanged': async (bench) => {
     const want = await bench.startReady()
@@ -277,8 +286,7 @@ const evidence = {
       bench.driver.exec(want, { command: bench.harness.command(program), stdin: null, timeoutMs, user: null }, null, bench.signal)
     assert.deepEqual(await ask({ kind: 'exit', code: 7 }), { ok: true, value: 7 })
     assert.deepEqual(await ask({ kind: 'exit', code: 0 }), { ok: true, value: 0 })
-    const missing = await ask({ kind: 'missing' })
-    assert.ok(missing.ok ? [126, 127].includes(missing.value) : missing.error.code === 'exec_failed')
+    assert.deepEqual(await ask({ kind: 'missing' }), { ok: true, value: 127 })
     const late = await ask({ kind: 'stubborn' }, 300)
     assert.deepEqual(late.ok ? 'ok' : [late.error.code, late.error.fields?.timed_out], ['exec_failed', true])
     must(await bench.driver.probe(want, bench.signal))

@@ -17,7 +17,8 @@ export type Program =
   | { readonly kind: 'dump'; readonly args: readonly string[] }
   /** Standard input to standard output; only for exec. */
   | { readonly kind: 'cat' }
-  | { readonly kind: 'missing' }
+  /** No such file; no such name in PATH; a file that is no program. */
+  | { readonly kind: 'missing' | 'unknown' | 'unexecutable' }
 
 export interface Harness {
   readonly driver: Driver
@@ -62,6 +63,10 @@ export function shellCommand(program: Program): string[] {
       return ['/bin/sh', '-c', 'exec cat']
     case 'missing':
       return ['/holdfast/no/such/command']
+    case 'unknown':
+      return ['holdfast-no-such-command']
+    case 'unexecutable':
+      return ['/etc/passwd']
   }
 }
 

@@ -126,7 +126,7 @@ export interface Driver {
   /** Streams chunks until the end (or until aborted, when following). Works for ended incarnations whose logs are kept. */
   logs(target: Target, options: LogOptions, emit: Emit, signal: AbortSignal): Promise<Result<LogsEnd, Failure>>
   /**
-   * The exit code. `exec_failed` when it could not run, and, with the field `timed_out`, when it was killed for its timeout.
+   * The exit code; of what cannot be run 127 or 126, as `not-run.ts` says. `exec_failed` when it could not be tried, and, with the field `timed_out`, when it was killed for its timeout.
    * `emit` null: nobody wants the output, and it may cost less.
    */
   exec(target: Target, options: ExecOptions, emit: Emit | null, signal: AbortSignal): Promise<Result<number, Failure>>

@@ -51,7 +51,8 @@ async function runCheck(check: Check, subject: Subject, evidence: Evidence, sign
         null,
         signal,
       )
-      if (done.ok) return done.value === 0 ? pass('exec: exit code 0') : fail('exit_code', `exec: exit code ${done.value}`)
+      if (done.ok)
+        return done.value === 0 ? pass('exec: exit code 0') : fail('exit_code', `exec: exit code ${done.value}${NOT_RUN[done.value] ?? ''}`)
       if (signal.aborted) return fail('timeout', 'exec: not finished in time')
       return says(done.error) ? fail('exec_failed', `exec: ${done.error.detail}`) : inconclusive(`exec: ${done.error.detail}`)
     }
@@ -67,6 +68,12 @@ async function checkEngine(subject: Subject, evidence: Evidence, signal: AbortSi
   const { code, detail } = seen.error
   if (code === 'process_dead' || code === 'process_mismatch' || code === 'socket_unreachable') return fail(code, detail)
   return says(seen.error) ? fail('health_check_failed', detail) : inconclusive(detail)
+}
+
+/** As in a shell, where a command may also end so by itself. */
+const NOT_RUN: Readonly<Record<number, string>> = {
+  126: ', as of a command that cannot be executed',
+  127: ', as of a command that was not found',
 }
 
 /** A runtime that cannot be asked proves nothing about what it runs. */

@@ -6,6 +6,7 @@ import type { Clock } from '../../../base/clock.ts'
 import { err, ok, type Result } from '../../../base/result.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
 import type { Emit, LogChunk } from '../driver.ts'
+import { isPath, notRun } from '../not-run.ts'
 import type { Engine } from './engine.ts'
 import { failureOf } from './engine-fault.ts'
 import { FrameParser } from './frames.ts'
@@ -39,6 +40,8 @@ const DRAIN_LOOK_MS = 50
 /** After the streams have closed, the engine needs a moment to learn the exit code. */
 const EXIT_CODE_DEADLINE_MS = 5000
 const KILL_DEADLINE_MS = 3000
+/** The first output waits this long at most for the engine's word on whether it is the command's own. */
+const REFUSED_DEADLINE_MS = 1000
 const ENGINE_DEADLINE_MS = 20_000
 
 export async function runExec(deps: ExecDeps, call: ExecCall, emit: Emit, signal: AbortSignal): Promise<Result<number, Failure>> {
@@ -79,7 +82,7 @@ export async function runExec(deps: ExecDeps, call: ExecCall, emit: Emit, signal
     if (unknown) await killExec(deps, execId, call.containerId)
     return err(failureOf(socket.error, 'run a command', 'exec_failed'))
   }
-  const output = new Output(socket.value, deps.clock, emit)
+  const output = new Output(socket.value, deps.clock, emit, () => isRefused(deps, execId, signal))
   const end = await untilEnd(deps, execId, socket.value, output, call, signal)
   socket.value.destroy()
   // The command is killed before its reader has to be waited for.
@@ -89,7 +92,30 @@ export async function runExec(deps: ExecDeps, call: ExecCall, emit: Emit, signal
   if (late) return err(late)
   if (end === 'aborted') return err(failure('cancelled', 'The command was cancelled.'))
   if (!output.intact) return err(failure('runtime_error', 'The Docker Engine sent output that could not be read.'))
-  return exitCodeOf(deps, execId, signal)
+  return output.refusal === null ? exitCodeOf(deps, execId, signal) : refused(deps, call, output.refusal, emit, signal)
+}
+
+/** The engine tells a command that it could not start by a code, and by its own words in place of the output. */
+async function isRefused({ engine }: ExecDeps, execId: string, signal: AbortSignal): Promise<boolean> {
+  const call = { method: 'GET', path: `/exec/${execId}/json`, deadlineMs: REFUSED_DEADLINE_MS } as const
+  const state = await engine.json(call, ExecInspected, signal)
+  return state.ok && !state.value.Running && state.value.Pid === 0 && REFUSED.has(state.value.ExitCode ?? 0)
+}
+
+const REFUSED: ReadonlySet<number> = new Set([126, 127])
+
+async function refused(
+  { engine }: ExecDeps,
+  { containerId, command: [command = ''], user }: ExecCall,
+  said: string,
+  emit: Emit,
+  signal: AbortSignal,
+): Promise<Result<number, Failure>> {
+  // The engine's code is the same for a user whom the container does not know.
+  if (user !== null && !/^[0-9]+(:[0-9]+)?$/.test(user))
+    return err(failure('exec_failed', `It could not be run as ${user}: ${said}.`, { user }))
+  const file = { method: 'HEAD', path: `/containers/${containerId}/archive`, query: { path: command } } as const
+  return ok(await notRun(command, isPath(command) && (await engine.call(file, signal)).ok, emit))
 }
 
 /** Takes the output from the socket, which is paused while the reader does not take what there is: then the command waits in its write. */
@@ -99,15 +125,20 @@ class Output {
   readonly #socket: Duplex
   readonly #clock: Clock
   readonly #emit: Emit
+  readonly #isRefused: () => Promise<boolean>
+  #asked = false
+  /** The words of the engine, when the command did not run at all. */
+  refusal: string | null = null
   readonly #ready: LogChunk[] = []
   readonly #parser = new FrameParser(({ stream, data }) => this.#ready.push({ stream, data, atMs: null }))
   #waitedMs = 0
   #waitsSinceMs: number | null = null
 
-  constructor(socket: Duplex, clock: Clock, emit: Emit) {
+  constructor(socket: Duplex, clock: Clock, emit: Emit, isRefused: () => Promise<boolean>) {
     this.#socket = socket
     this.#clock = clock
     this.#emit = emit
+    this.#isRefused = isRefused
   }
 
   get intact(): boolean {
@@ -132,7 +163,11 @@ class Output {
   }
 
   async #hand(): Promise<void> {
-    for (const chunk of this.#ready.splice(0)) await this.#emit(chunk)
+    const chunks = this.#ready.splice(0)
+    if (!this.#asked && (await this.#isRefused())) this.refusal = ''
+    this.#asked = true
+    if (this.refusal !== null) this.refusal += chunks.map(({ data }) => Buffer.from(data).toString().trim()).join('')
+    else for (const chunk of chunks) await this.#emit(chunk)
     this.#waitedMs = this.waitedMs
     this.#waitsSinceMs = null
     this.#socket.resume()

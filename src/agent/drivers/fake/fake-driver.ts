@@ -9,6 +9,7 @@ import type { InstanceId } from '../../../contracts/ids.ts'
 import type { Exit } from '../../../contracts/phase.ts'
 import type { Runtime } from '../../../contracts/spec.ts'
 import type { Driver, DriverEvent, Emit, ExecOptions, Listing, LogOptions, LogsEnd, Seen, StopOptions, Target, Wanted } from '../driver.ts'
+import { notRun } from '../not-run.ts'
 import { type FakeChange, type FakeObject, FakeWorld, seenOf, shellCode } from './fake-world.ts'
 
 export type FakeVerb =
@@ -229,7 +230,8 @@ class FakeDriver implements Driver {
       if (!live.ok) return live
       const [first, verb, ...args] = options.command
       if (first !== 'fake') return ok(0)
-      if (verb === 'missing') return err(failure('exec_failed', 'fake missing: not found.'))
+      if (verb === 'missing' || verb === 'unknown') return ok(await notRun(verb, false, emit))
+      if (verb === 'unexecutable') return ok(await notRun(verb, true, emit))
       if (verb === 'exit') return ok(Number(args[0]))
       if (verb === 'fail-with') return ok(shellCode(args[0] ?? ''))
       if (verb === 'cat') await emit?.({ stream: 'stdout', data: options.stdin ?? Buffer.alloc(0), atMs: null })

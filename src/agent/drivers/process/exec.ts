@@ -2,12 +2,15 @@
 // subreaper, and ends with us or at our word, so that neither the command nor anything it forked outlives the request. A command that
 // somebody listens to is a child of ours; one that nobody does (a check) is forked by the forge, at a tenth of the price.
 import type { ChildProcess } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import type { Readable } from 'node:stream'
 import { err, ok, type Result } from '../../../base/result.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
 import type { Emit, ExecOptions, LogChunk, Target } from '../driver.ts'
+import { isPath, notRun } from '../not-run.ts'
 import { CANCELLED, type Context, requireLive } from './context.ts'
-import { errnoName, spawnFailure } from './failures.ts'
+import { errnoName, isPassing, spawnFailure } from './failures.ts'
 import type { Forge } from './forge.ts'
 import { pack, recallJob, spawnBeside } from './keeper.ts'
 import { runOf } from './records.ts'
@@ -46,14 +49,21 @@ export async function exec(
   const identity = options.user === null ? ok(recalled.identity) : resolveUser(options.user, process.getuid?.() ?? -1)
   if (!identity.ok) return err(failure('exec_failed', identity.error.detail, identity.error.fields))
   const job = { ...recalled, command: options.command, identity: identity.value }
-  if (emit === null && options.stdin === null) return supervise(context, target, unheard(forge, pack(job, {})), options, signal)
+  const run = (underway: Underway) => supervise(context, target, underway, options, signal)
   try {
-    const child = spawnBeside(perl, arch, pack(job, { parent: String(process.pid) }))
-    return await supervise(context, target, heard(child, options.stdin, emit), options, signal)
+    const done =
+      emit === null && options.stdin === null
+        ? await run(unheard(forge, pack(job, {})))
+        : await run(heard(spawnBeside(perl, arch, pack(job, { parent: String(process.pid) })), options.stdin, emit))
+    if (done.ok || !isNotRun(done.error)) return done
+    return ok(await notRun(command, isPath(command) && existsSync(resolve(job.cwd, command)), emit))
   } catch (error) {
     return err(failure('exec_failed', spawnFailure(error, perl).detail, {}, error))
   }
 }
+
+/** The kernel refused the program itself, and would again. */
+const isNotRun = ({ fields }: Failure): boolean => fields?.step === 'exec' && !isPassing(String(fields.errno))
 
 /** By the forge, which is small: our own fork stops the event loop for milliseconds, and a Perl of its own takes ten of CPU. */
 function unheard(forge: Forge, job: Readonly<Record<string, string>>): Underway {

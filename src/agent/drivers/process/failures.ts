@@ -38,6 +38,8 @@ export function spawnFailure(error: unknown, perl: string): Failure {
 const MISSING = new Set(['ENOENT', 'EACCES', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG'])
 const PASSING = new Set(['EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE', 'ETXTBSY', 'EINTR', 'EIO'])
 
+export const isPassing = (errno: string): boolean => PASSING.has(errno)
+
 /** A step of the child between fork and exec failed; `step` and the errno come from the keeper. */
 export function stepFailure(
   step: string,
