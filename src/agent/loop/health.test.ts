@@ -115,6 +115,9 @@ describe('the health keeper', () => {
     expect(lines.map(({ level, msg, fields }) => [level, msg, fields?.failure_count])).toEqual(
       [1, 2, 3, 4].map((n) => ['warn', 'vm health check failed', n]),
     )
+    const { desired, incarnation } = entry.record
+    const ids = { vm_id: desired.id, instance_id: desired.id, name: desired.name, incarnation }
+    expect(lines.filter(({ fields }) => Object.entries(ids).some(([key, value]) => fields?.[key] !== value))).toEqual([])
   })
 
   test('a steady state wakes nobody; a change of it wakes planner and reporter once', () => {

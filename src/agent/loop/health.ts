@@ -96,9 +96,10 @@ const isGone = ({ measurement }: Measured) =>
 
 /** What does not count (a start under way, a runtime that cannot be asked) is no failed check of the instance: not counted, not told. */
 function tell(deps: HealthDeps, { record }: Entry, { measurement }: Measured, standing: CheckStanding | undefined, counted: boolean): void {
-  const { id, spec } = record.desired
+  const { id, name, spec } = record.desired
   const { runtime } = spec
-  const fields = { vm_id: id, instance_id: id, check: standing?.name, duration_ms: Math.round(measurement.durationMs) }
+  const ids = { vm_id: id, instance_id: id, name, incarnation: record.incarnation }
+  const fields = { ...ids, check: standing?.name, duration_ms: Math.round(measurement.durationMs) }
   if (!counted) {
     deps.log.debug('vm health check did not count', { ...fields, error: measurement.detail })
     return
