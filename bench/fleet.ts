@@ -52,7 +52,8 @@ function processorTime(root: number) {
   const sum = { platform: main?.own ?? 0, postgres: 0, helpers: main?.ended ?? 0 }
   for (const [pid, { parent, title, own, ended }] of all) {
     if (!below(pid)) continue
-    if (title.includes('postgres')) sum.postgres += own
+    // Connections come and go; the time of those that have ended is with the first of its processes.
+    if (title.includes('postgres')) sum.postgres += own + (title.startsWith('postgres:') ? 0 : ended)
     // A command that has ended is counted with the one who forked it; a keeper's children are the workload.
     else if (title.includes('keeper')) sum.helpers += own + (parent === root ? ended : 0)
   }
