@@ -1,4 +1,3 @@
-import { pipeline, Readable } from 'node:stream'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type FakeEngine, fakeEngine, json } from '../../../../tests/support/fake-engine.ts'
 import { ManualClock } from '../../../../tests/support/manual-clock.ts'
@@ -293,67 +292,4 @@ test('a log stream that breaks in the middle is a failure, not an end', async ()
   })
   const all = { follow: true, tailLines: null, sinceMs: null }
   expect(codeOf(await driver.logs(wanted, all, () => undefined, signal()))).toBe('runtime_unreachable')
-})
-
-test('a log reader that stands still makes the engine wait; when it goes on it gets every byte, when it goes away it ends', async () => {
-  const fake = await fakeEngine()
-  containers(fake)
-  const driver = await open(fake)
-  const wanted = want()
-  await driver.start(wanted, signal())
-  const payload = Buffer.alloc(65_536, 'x')
-  payload.write('2026-01-01T00:00:00.000000000Z ')
-  const frame = Buffer.concat([Buffer.from([1, 0, 0, 0, 0, 1, 0, 0]), payload])
-  const [frames, stampBytes] = [1000, 31]
-  let [asked, written, ended] = [0, 0, 0]
-  fake.on('GET /containers/id1x/logs', (_, response) => {
-    asked += 1
-    const body = function* () {
-      for (written = 0; written < frames; written += 1) yield frame
-    }
-    response.writeHead(200)
-    pipeline(Readable.from(body()), response, () => {
-      ended += 1
-    })
-  })
-  const all = { follow: true, tailLines: null, sinceMs: null }
-  const held = Promise.withResolvers<void>()
-  let bytes = 0
-  const reading = driver.logs(
-    wanted,
-    all,
-    ({ data }) => {
-      bytes += data.length
-      return held.promise
-    },
-    signal(),
-  )
-  let before = -1
-  const stands = () => {
-    const stood = written > 0 && written === before
-    before = written
-    return stood
-  }
-  await waitFor(stands, { what: 'the engine waits', deadlineMs: 10_000, everyMs: 200 })
-  expect(written).toBeLessThan(frames / 2)
-  held.resolve()
-  expect(codeOf(await reading)).toBe('ok')
-  // Of one time, so one long line.
-  expect(bytes).toBe(frames * (payload.length - stampBytes))
-  const gone = new AbortController()
-  let pieces = 0
-  const stuck = driver.logs(
-    wanted,
-    all,
-    () => {
-      pieces += 1
-      return new Promise((resolve) => gone.signal.addEventListener('abort', () => resolve()))
-    },
-    gone.signal,
-  )
-  await waitFor(() => pieces === 1, { what: 'the first piece of the second answer', deadlineMs: 5000 })
-  gone.abort()
-  expect(codeOf(await stuck)).toBe('ok')
-  await waitFor(() => ended === 2, { what: 'the engine was hung up on', deadlineMs: 5000 })
-  expect([asked, written < frames / 2]).toEqual([2, true])
 })

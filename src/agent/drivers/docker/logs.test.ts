@@ -4,9 +4,12 @@ import type { LogChunk } from '../driver.ts'
 import { lastLines, StampedLines } from './logs.ts'
 
 const stamp = (second: number) => `2026-01-01T00:00:${String(second).padStart(2, '0')}.123456789Z `
-function run(frames: readonly { stream?: LogChunk['stream']; second: number; text: string }[], pieceBytes = 7) {
+function collecting(): [LogChunk[], StampedLines] {
   const chunks: LogChunk[] = []
-  const lines = new StampedLines((chunk) => chunks.push({ ...chunk, data: Uint8Array.from(chunk.data) }))
+  return [chunks, new StampedLines((chunk) => chunks.push({ ...chunk, data: Uint8Array.from(chunk.data) }))]
+}
+function run(frames: readonly { stream?: LogChunk['stream']; second: number; text: string }[], pieceBytes = 7) {
+  const [chunks, lines] = collecting()
   for (const { stream = 'stdout', second, text } of frames) {
     const bytes = Buffer.from(stamp(second) + text)
     for (let at = 0; at < bytes.length; at += pieceBytes)
@@ -48,6 +51,42 @@ test('what another stream says ends no line of this one', () => {
     { second: 1, text: 'bbb\n' },
   ])
   expect([stdout, stderr]).toEqual(['aaabbb\n', 'err\n'])
+})
+
+test('asked anew from any earlier place, each stream goes on where it was: nothing twice, nothing missing, also within one time', () => {
+  const frameArb = fc.record({
+    stream: fc.constantFrom('stdout', 'stderr'),
+    step: fc.nat({ max: 2 }),
+    text: fc.constantFrom('a\n', 'bb\n', 'c'),
+  })
+  fc.assert(
+    fc.property(fc.array(frameArb, { maxLength: 20 }), fc.nat(), fc.nat(), (given, cut, back) => {
+      let second = 1
+      const frames = given.map(({ step, ...frame }) => {
+        second += step
+        return { ...frame, second }
+      })
+      const at = cut % (frames.length + 1)
+      const whole = run(frames)
+      const [chunks, lines] = collecting()
+      const push = (from: number, to: number) => {
+        for (const { stream, second, text } of frames.slice(from, to))
+          lines.push({ stream, data: Buffer.from(stamp(second) + text), begins: true, ends: true })
+      }
+      push(0, at)
+      if (at > 0) lines.passOverGiven()
+      // The engine is asked from the last time on, and may give what is before that too.
+      const fromMs = lines.lastMs ?? 0
+      const needed = at === 0 ? 0 : frames.findIndex(({ second }) => Date.parse(stamp(second).trim()) >= fromMs)
+      push(Math.max(0, needed - (back % 5)), frames.length)
+      const text = (stream: string) =>
+        chunks
+          .filter((chunk) => chunk.stream === stream)
+          .map((chunk) => Buffer.from(chunk.data).toString())
+          .join('')
+      expect([text('stdout'), text('stderr')]).toEqual([whole.stdout, whole.stderr])
+    }),
+  )
 })
 
 test('an unfinished last line stays unfinished', () => {
