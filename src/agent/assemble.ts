@@ -3,6 +3,7 @@
 import type { Cleanup } from '../base/cleanup.ts'
 import type { Clock, Random } from '../base/clock.ts'
 import { waitAtMost, withDeadline } from '../base/deadline.ts'
+import { durationText } from '../base/duration-text.ts'
 import type { Logger } from '../base/log.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { semaphore } from '../base/semaphore.ts'
@@ -119,7 +120,9 @@ async function stopAll(clock: Clock, instances: Instances, deadlineMs: number): 
     return ok(undefined)
   } catch (error) {
     const left = [...instances.entries.values()].filter((entry) => !isShutDown(entry.record)).map((entry) => entry.record.desired.name)
-    return err(failure('stop_failed', `Still not stopped after ${deadlineMs} ms: ${left.join(', ')}.`, { instances: left }, error))
+    return err(
+      failure('stop_failed', `Still not stopped after ${durationText(deadlineMs)}: ${left.join(', ')}.`, { instances: left }, error),
+    )
   }
 }
 

@@ -1,10 +1,11 @@
 import type { Clock } from './clock.ts'
+import { durationText } from './duration-text.ts'
 
 /** The reason a signal made by `withDeadline` was aborted with when time ran out. */
 export class DeadlineError extends Error {
   readonly deadlineMs: number
   constructor(deadlineMs: number) {
-    super(`no answer within ${deadlineMs} ms`)
+    super(`no answer within ${durationText(deadlineMs)}`)
     this.name = 'DeadlineError'
     this.deadlineMs = deadlineMs
   }

@@ -2,6 +2,7 @@
 // so a repeated one is executed once; nothing else that changes something is ever repeated; every try and the whole are bounded.
 import { backoffMs } from '../base/backoff.ts'
 import type { Clock, Random } from '../base/clock.ts'
+import { durationText } from '../base/duration-text.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { type Failure, failure } from '../contracts/errors.ts'
 import type { Route } from '../contracts/routes.ts'
@@ -111,7 +112,9 @@ async function tryOnce(
     if (signal?.aborted) return err(failure('cancelled', 'The call was given up before an answer came.', undefined, error))
     if (deadline.signal.aborted)
       return err(
-        failure('control_unreachable', `${transport.url} did not answer within ${transport.requestMs} ms.`, { url: transport.url }),
+        failure('control_unreachable', `${transport.url} did not answer within ${durationText(transport.requestMs)}.`, {
+          url: transport.url,
+        }),
       )
     return err(transportFailure(error, transport.url))
   } finally {

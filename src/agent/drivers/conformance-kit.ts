@@ -1,4 +1,5 @@
 // What the cases of the driver conformance suite are written with: the harness a driver brings, programs, and waiting.
+import { durationText } from '../../base/duration-text.ts'
 import type { Result } from '../../base/result.ts'
 import { systemClock, systemRandom } from '../../base/system.ts'
 import type { Failure } from '../../contracts/errors.ts'
@@ -118,7 +119,7 @@ export async function until<T>(what: string, look: () => Promise<T | undefined |
   for (;;) {
     const found = await look()
     if (found !== undefined && found !== false) return found
-    if (systemClock.elapsedMs() > endMs) throw new Error(`not within ${DEADLINE_MS} ms: ${what}`)
+    if (systemClock.elapsedMs() > endMs) throw new Error(`not within ${durationText(DEADLINE_MS)}: ${what}`)
     await systemClock.sleep(5)
   }
 }

@@ -1,6 +1,7 @@
 // One function per action kind; no choices left. Every call of a driver has a deadline and ends in a typed outcome.
 import type { Clock } from '../../base/clock.ts'
 import { DeadlineError, withDeadline } from '../../base/deadline.ts'
+import { durationText } from '../../base/duration-text.ts'
 import { err, OK, ok, type Result } from '../../base/result.ts'
 import type { Semaphore } from '../../base/semaphore.ts'
 import { type ErrorCode, type Failure, failure } from '../../contracts/errors.ts'
@@ -173,11 +174,13 @@ export async function guard<T>(
     if (result.ok) return result
     if (signal.aborted) return err(failure('cancelled', 'A newer wish replaced it.', {}, result.error))
     return timedOut
-      ? err(failure(timeout, `No answer within ${deadlineMs} ms: ${result.error.detail}`, result.error.fields ?? {}, result.error))
+      ? err(
+          failure(timeout, `No answer within ${durationText(deadlineMs)}: ${result.error.detail}`, result.error.fields ?? {}, result.error),
+        )
       : result
   } catch (error) {
     if (signal.aborted) return err(failure('cancelled', 'A newer wish replaced it.', {}, error))
-    if (error instanceof DeadlineError || timedOut) return err(failure(timeout, `No answer within ${deadlineMs} ms.`, {}, error))
+    if (error instanceof DeadlineError || timedOut) return err(failure(timeout, `No answer within ${durationText(deadlineMs)}.`, {}, error))
     throw error
   }
 }

@@ -5,6 +5,7 @@
 // every request of it has been aborted.
 import { type RawData, WebSocket } from 'ws'
 import type { Clock } from '../../base/clock.ts'
+import { durationText } from '../../base/duration-text.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Desired, FromAgent, FromControl, NodeFacts, NodeUsage, Observed } from '../../contracts/agent-protocol.ts'
 import { ERRORS, type ErrorCode } from '../../contracts/errors.ts'
@@ -77,7 +78,9 @@ export class Session {
     this.#socket = dial(deps.controlUrl, deps.token)
     this.#outlet = createOutlet(this.#socket, limits.chunksBelowBytes)
     this.#answers = createAnswers(this.#outlet, deps.onRequest, limits, deps.log)
-    this.#cancelTimer = clock.after(limits.welcomeDeadlineMs, () => this.#lose(`no welcome within ${limits.welcomeDeadlineMs} ms`))
+    this.#cancelTimer = clock.after(limits.welcomeDeadlineMs, () =>
+      this.#lose(`no welcome within ${durationText(limits.welcomeDeadlineMs)}`),
+    )
     this.#listen()
   }
 

@@ -26,6 +26,6 @@ test('a driver that does not answer in time is unreachable', async () => {
   await clock.advance(7000)
   expect(await looking).toMatchObject({
     kind: 'unknown',
-    failure: { code: 'runtime_unreachable', detail: 'The runtime gave no answer within 5000 ms.' },
+    failure: { code: 'runtime_unreachable', detail: 'The runtime gave no answer within 5 s.' },
   })
 })

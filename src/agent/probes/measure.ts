@@ -1,6 +1,7 @@
 // One run of one check under its deadline. When the deadline comes late, this process was asleep or busy: the answer may lie unread in
 // a socket buffer. So the deadline moves by as much as it came late, and if that was long, a timeout proves nothing.
 import type { Clock } from '../../base/clock.ts'
+import { durationText } from '../../base/duration-text.ts'
 import type { Measurement } from '../model/check.ts'
 import { type Finding, fail } from './outcome.ts'
 import type { Run } from './tasks.ts'
@@ -30,10 +31,10 @@ export function measure(clock: Clock, run: Run, timeoutMs: number, signal: Abort
       cancel = clock.after(extraMs, () => onDue(clock.elapsedMs()))
       return
     }
-    const after = `no answer within ${timeoutMs} ms`
+    const after = `no answer within ${durationText(timeoutMs)}`
     timedOut.resolve(
       lateMs > ASLEEP_MS
-        ? { kind: 'inconclusive', detail: `${after}, but the agent itself was late by ${Math.round(lateMs)} ms` }
+        ? { kind: 'inconclusive', detail: `${after}, but the agent itself was late by ${durationText(lateMs)}` }
         : fail('timeout', after),
     )
     controller.abort(new Error('deadline'))

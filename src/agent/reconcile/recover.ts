@@ -6,6 +6,7 @@
 // A provisioning that failed (nothing of this spec was ever verified, and nothing ran) is not retried here: it is `failed`,
 // and the control plane's healer decides. A failure that retrying cannot mend is `failed` with reason permanent_error.
 import { backoffMs } from '../../base/backoff.ts'
+import { durationText } from '../../base/duration-text.ts'
 import { ERRORS, type Failure, failure } from '../../contracts/errors.ts'
 import type { Exit, LastError, Reason } from '../../contracts/phase.ts'
 import { formatMemory } from '../../contracts/units.ts'
@@ -136,7 +137,7 @@ function again(record: InstanceRecord, facts: Facts, cause: Cause): Step {
   if (looping) notes.push({ kind: 'crash_looping', failures: next.failures, windowMs: sinceFirst(closed, nowMs), detail: error.detail })
   return step(
     move(next, looping ? { kind: 'crash_looping', ...phase } : { kind: 'recovering', ...phase }),
-    `${cause.reason}; next attempt in ${delayMs} ms`,
+    `${cause.reason}; next attempt in ${durationText(delayMs)}`,
     { notes, wakeAtMs: nowMs + delayMs },
   )
 }

@@ -2,6 +2,7 @@
 import { statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { withDeadline } from '../../base/deadline.ts'
+import { durationText } from '../../base/duration-text.ts'
 import type { RuntimeStatus } from '../../contracts/agent-protocol.ts'
 import { DEFAULT_CONFIG, type HoldfastConfig } from '../../contracts/config.ts'
 import { loadConfig } from '../config/load.ts'
@@ -58,7 +59,7 @@ async function runtimeFindings(core: Core, config: HoldfastConfig, dataDir: stri
     const statuses = await withDeadline(core.clock, RUNTIMES_DEADLINE_MS, undefined, (signal) => surveyRuntimes(options, signal))
     return statuses.map(runtimeFinding)
   } catch (error) {
-    const detail = `did not answer within ${RUNTIMES_DEADLINE_MS} ms (${error instanceof Error ? error.message : String(error)})`
+    const detail = `did not answer within ${durationText(RUNTIMES_DEADLINE_MS)} (${error instanceof Error ? error.message : String(error)})`
     return [{ name: 'runtimes', standing: 'broken', detail, fix: 'check the Docker daemon: systemctl status docker' }]
   }
 }

@@ -2,6 +2,7 @@
 // file and a signal; its pid is only signalled while pid, start time and boot id are those of the lock. Afterwards, and when no `up` runs,
 // the agent's part is done here: what a crash left behind ends too. What should run stays written in the database.
 import { stat, writeFile } from 'node:fs/promises'
+import { durationText } from '../../base/duration-text.ts'
 import { err, OK, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { Core } from '../core.ts'
@@ -88,9 +89,13 @@ async function endUp(core: Core, dir: string, holder: Holder, timeoutMs: number)
   while (await runs(holder)) {
     if (core.clock.elapsedMs() - startedMs > timeoutMs)
       return err(
-        failure('wait_timeout', `holdfast up (process ${holder.pid}) has not ended after ${timeoutMs} ms; see holdfast.log in ${dir}.`, {
-          pid: holder.pid,
-        }),
+        failure(
+          'wait_timeout',
+          `holdfast up (process ${holder.pid}) has not ended after ${durationText(timeoutMs)}; see holdfast.log in ${dir}.`,
+          {
+            pid: holder.pid,
+          },
+        ),
       )
     await core.clock.sleep(POLL_MS)
   }

@@ -1,3 +1,4 @@
+import { durationText } from '../../base/duration-text.ts'
 import { err, ok, type Result } from '../../base/result.ts'
 import type { Client } from '../../client/client.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
@@ -93,7 +94,7 @@ async function waitForEnv(core: Core, out: Output, client: Client, first: EnvSta
       }
     }
     if (core.clock.elapsedMs() - startedMs > timeoutMs)
-      return err(failure('wait_timeout', `${shown || 'no status'} after ${timeoutMs} ms.`, { env_id: first.id }))
+      return err(failure('wait_timeout', `${shown || 'no status'} after ${durationText(timeoutMs)}.`, { env_id: first.id }))
     await core.clock.sleep(POLL_MS)
   }
 }

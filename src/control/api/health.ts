@@ -1,5 +1,6 @@
 // /health: each subsystem by name. Unhealthy (503) only when the API itself cannot do its work, which is without the store; a part
 // that is missing while the rest works makes it degraded.
+import { durationText } from '../../base/duration-text.ts'
 import type { HealthView } from '../../contracts/views.ts'
 import { allNodes } from '../store/nodes.ts'
 import type { ApiDeps, Check } from './deps.ts'
@@ -27,7 +28,7 @@ async function bounded(deps: ApiDeps, check: () => Promise<Check>): Promise<Chec
   let cancel = () => {}
   const late = new Promise<Check>((resolve) => {
     cancel = deps.clock.after(deps.limits.healthCheckMs, () =>
-      resolve({ status: 'unhealthy', detail: `no answer within ${deps.limits.healthCheckMs} ms` }),
+      resolve({ status: 'unhealthy', detail: `no answer within ${durationText(deps.limits.healthCheckMs)}` }),
     )
   })
   try {
@@ -43,7 +44,7 @@ async function bounded(deps: ApiDeps, check: () => Promise<Check>): Promise<Chec
 async function checkStore({ store }: ApiDeps): Promise<Check> {
   const health = await store.health()
   if (!health.ok) return { status: 'unhealthy', detail: health.error.detail }
-  return { status: 'healthy', detail: `PostgreSQL ${health.value.version} answers in ${Math.round(health.value.latencyMs)} ms` }
+  return { status: 'healthy', detail: `PostgreSQL ${health.value.version} answers in ${durationText(health.value.latencyMs)}` }
 }
 
 async function checkAgents(deps: ApiDeps, link: Link): Promise<Check> {

@@ -51,7 +51,7 @@ export const VERBS: Readonly<Record<VerbRoute, Decide>> = {
     if (!PAUSES.has(now.runtime)) return cannot(now, 'pause')
     if (now.want === 'paused') return nothing
     if (now.want === 'stopped' || UNPAUSABLE.has(now.phase.kind))
-      return wrong(now, `${now.name} is ${now.phase.kind}: nothing of it runs, and nothing that could be paused is on its way.`)
+      return wrong(now, `${now.name} is ${now.phase.kind}: no life of it that could be paused is there or on its way.`)
     return ok({ verb: 'pause', want: 'paused' })
   },
   resumeInstance: (now) => {

@@ -4,6 +4,7 @@
 // fenced by that epoch, and the node is shown as connected. Silence ends it, in either direction; so does a newer session of the
 // same node, which the store finds out by the epoch. Its end fails its open requests and tells the store, once.
 import type WebSocket from 'ws'
+import { durationText } from '../../base/duration-text.ts'
 import { ok, type Result } from '../../base/result.ts'
 import type { Desired, FromAgent, FromControl } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
@@ -233,7 +234,7 @@ async function firstHello(deps: CoreDeps, incoming: Inbox, ended: AbortSignal): 
         return { ok: false, error: failure('invalid_input', `The first message of an agent is hello, not ${message.value.type}.`) }
       return ok(message.value)
     }
-    return { ok: false, error: failure('wait_timeout', `No hello within ${deps.limits.linkHelloMs} ms.`) }
+    return { ok: false, error: failure('wait_timeout', `No hello within ${durationText(deps.limits.linkHelloMs)}.`) }
   } finally {
     cancel()
   }

@@ -2,6 +2,7 @@
 // Logs and exec are NDJSON lines as they come; a failure before the first line is an ordinary problem answer, one after it is the
 // last line. A client that does not read is waited for without an end, and the workload's output with it. When the client goes away
 // the agent is told to stop.
+import { durationText } from '../../base/duration-text.ts'
 import { err, ok, type Result } from '../../base/result.ts'
 import type { AgentRequest, ReplyChunk } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
@@ -94,7 +95,7 @@ async function lastOf(deps: Deps, exchange: Exchange, signal: AbortSignal): Prom
     for (;;) {
       const step = await exchange.next()
       if ('end' in step)
-        return late ? err(failure('node_unreachable', `The node did not answer within ${deps.limits.statsMs} ms.`)) : step.end
+        return late ? err(failure('node_unreachable', `The node did not answer within ${durationText(deps.limits.statsMs)}.`)) : step.end
     }
   } finally {
     cancel()

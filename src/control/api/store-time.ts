@@ -1,3 +1,4 @@
+import { durationText } from '../../base/duration-text.ts'
 import { err, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { ApiDeps } from './deps.ts'
@@ -17,7 +18,7 @@ export async function withinStoreTime<T>(
   const timeout = new Promise<Result<T, Failure>>((resolve) => {
     cancel = deps.clock.after(limitMs, () => {
       late = true
-      const said = `The database did not answer within ${limitMs} ms.`
+      const said = `The database did not answer within ${durationText(limitMs)}.`
       resolve(
         err(
           changing

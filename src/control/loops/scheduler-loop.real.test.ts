@@ -34,7 +34,7 @@ describeStores('scheduler loop', (bench) => {
     const loops = start({ resyncMs: 3_600_000 })
     const { id } = await seedInstance(store, org)
     const refused = await until(id, 'refused', (one) => one.phase.reason === 'no_node')
-    expect(refused.refusals).toEqual([{ nodeId, refusedBy: 'cordoned', detail: 'it is cordoned: nothing new is placed on it' }])
+    expect(refused.refusals).toEqual([{ nodeId, refusedBy: 'cordoned', detail: 'nothing new is placed on it until it is uncordoned' }])
     expect(refused.phase.lastError).toMatchObject({ code: 'no_node', detail: '1 node: 1 cordoned' })
     // The same refusal again is no news.
     loops.nudge()

@@ -76,7 +76,7 @@ const CASES: [string, Partial<InstanceRecord>, Partial<WhyFacts>?][] = [
       refusals: [
         { nodeId: nodeId('n1'), refusedBy: 'memory', detail: 'needs 2Gi; 1Gi of 4Gi is not promised to others' },
         { nodeId: nodeId('n2'), refusedBy: 'memory', detail: 'needs 2Gi; 0Gi of 4Gi is not promised to others' },
-        { nodeId: nodeId('n3'), refusedBy: 'cordoned', detail: 'it is cordoned: nothing new is placed on it' },
+        { nodeId: nodeId('n3'), refusedBy: 'cordoned', detail: 'nothing new is placed on it until it is uncordoned' },
       ],
     },
     { nodesKnown: 3 },

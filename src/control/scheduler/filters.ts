@@ -29,7 +29,7 @@ export const FILTERS: readonly Filter[] = [
   {
     name: 'cordoned',
     fits: (load) => !load.node.cordoned,
-    detail: () => 'it is cordoned: nothing new is placed on it',
+    detail: () => 'nothing new is placed on it until it is uncordoned',
     explain: (misses) => `${misses} cordoned`,
   },
   {

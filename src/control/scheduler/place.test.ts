@@ -168,7 +168,7 @@ describe('the answer, case by case', () => {
       kind: 'refused',
       summary: '3 nodes: 1 offline, 1 cordoned, 1 not selected, 1 short of memory',
       refusals: [
-        { nodeId: 'a', refusedBy: 'cordoned', detail: 'it is cordoned: nothing new is placed on it' },
+        { nodeId: 'a', refusedBy: 'cordoned', detail: 'nothing new is placed on it until it is uncordoned' },
         { nodeId: 'a', refusedBy: 'selector', detail: 'label zone is not "eu"' },
         { nodeId: 'b', refusedBy: 'memory', detail: 'needs 4096Mi; 4095Mi of 4096Mi is free' },
         { nodeId: 'c', refusedBy: 'offline', detail: 'its agent is not connected' },

@@ -5,6 +5,7 @@ import { sql } from 'kysely'
 import pg from 'pg'
 import { assert } from '../../base/assert.ts'
 import type { Clock, Random } from '../../base/clock.ts'
+import { durationText } from '../../base/duration-text.ts'
 import type { Logger } from '../../base/log.ts'
 import { err, OK, ok, type Result } from '../../base/result.ts'
 import { DEFAULT_CONFIG } from '../../contracts/config.ts'
@@ -157,7 +158,7 @@ async function health(db: Db, clock: Clock): Promise<Result<{ version: string; l
   const startMs = clock.elapsedMs()
   const late = new AbortController()
   const timeout = clock.sleep(STORE_LIMITS.healthTimeoutMs, late.signal).then(
-    () => err(failure('store_unavailable', `No answer within ${STORE_LIMITS.healthTimeoutMs} ms.`)),
+    () => err(failure('store_unavailable', `No answer within ${durationText(STORE_LIMITS.healthTimeoutMs)}.`)),
     () => err(failure('store_unavailable', 'Cancelled.')),
   )
   const answer = await Promise.race([ask(db), timeout])

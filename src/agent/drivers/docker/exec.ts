@@ -3,6 +3,7 @@
 // engine names and only while that pid is in the container.
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../../../base/clock.ts'
+import { durationText } from '../../../base/duration-text.ts'
 import { err, ok, type Result } from '../../../base/result.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
 import type { Emit, LogChunk } from '../driver.ts'
@@ -233,7 +234,7 @@ async function exitCodeOf({ engine, clock }: ExecDeps, execId: string, signal: A
 async function timedOut(deps: ExecDeps, execId: string, call: ExecCall): Promise<Failure> {
   const killed = await killExec(deps, execId, call.containerId)
   const rest = killed ? 'it was killed' : 'it could not be killed from here and may still run'
-  return failure('exec_failed', `The command did not end within ${call.timeoutMs} ms; ${rest}.`, {
+  return failure('exec_failed', `The command did not end within ${durationText(call.timeoutMs)}; ${rest}.`, {
     timed_out: true,
     timeout_ms: call.timeoutMs,
   })

@@ -1,5 +1,6 @@
 // Stopping: the signal, the grace in milliseconds, then SIGKILL to everything in the container (the engine kills its whole cgroup's
 // process 1, and with it the pid namespace). Signals go by the engine, never by pid. Also pause and resume, which meet the same states.
+import { durationText } from '../../../base/duration-text.ts'
 import { err, OK, ok, type Result } from '../../../base/result.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
 import type { Exit } from '../../../contracts/phase.ts'
@@ -28,7 +29,8 @@ export async function stopContainer(
   if (!ended.value) {
     const killed = await signalAndWait(parts, found.value, 'SIGKILL', KILL_DEADLINE_MS, signal)
     if (!killed.ok) return killed
-    if (!killed.value) return err(failure('stop_failed', `It still runs ${KILL_DEADLINE_MS} ms after SIGKILL.`, { container_id: id }))
+    if (!killed.value)
+      return err(failure('stop_failed', `It still runs ${durationText(KILL_DEADLINE_MS)} after SIGKILL.`, { container_id: id }))
   }
   const after = await find(parts, target, signal)
   if (!after.ok) return after

@@ -2,6 +2,7 @@
 // or simulation that holds against it means something. Time comes from the given clock; nothing happens by itself.
 // `control.reopen()` is a restarted agent: a second driver over the same objects.
 import type { Clock } from '../../../base/clock.ts'
+import { durationText } from '../../../base/duration-text.ts'
 import { err, OK, ok, type Result } from '../../../base/result.ts'
 import type { RuntimeStatus, Stats } from '../../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
@@ -242,7 +243,7 @@ class FakeDriver implements Driver {
       if (verb !== 'run' && verb !== 'stubborn') return ok(0)
       await this.#state.clock.sleep(options.timeoutMs, signal)
       return err(
-        failure('exec_failed', `It did not end within ${options.timeoutMs} ms and was killed.`, {
+        failure('exec_failed', `It did not end within ${durationText(options.timeoutMs)} and was killed.`, {
           timed_out: true,
           timeout_ms: options.timeoutMs,
         }),

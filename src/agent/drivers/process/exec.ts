@@ -5,6 +5,7 @@ import type { ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Readable } from 'node:stream'
+import { durationText } from '../../../base/duration-text.ts'
 import { err, ok, type Result } from '../../../base/result.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
 import type { Emit, ExecOptions, LogChunk, Target } from '../driver.ts'
@@ -103,7 +104,12 @@ async function supervise(
   }
   const onAbort = () => end(CANCELLED)
   const cancelTimeout = context.clock.after(timeoutMs, () =>
-    end(failure('exec_failed', `It did not end within ${timeoutMs} ms and was killed.`, { timed_out: true, timeout_ms: timeoutMs })),
+    end(
+      failure('exec_failed', `It did not end within ${durationText(timeoutMs)} and was killed.`, {
+        timed_out: true,
+        timeout_ms: timeoutMs,
+      }),
+    ),
   )
   const cancelWatch = whileItRuns(context, target, () =>
     end(failure('exec_failed', 'The instance ended meanwhile.', { instance_ended: true })),

@@ -1,6 +1,7 @@
 // Starting one incarnation: folder, groups, keeper, and waiting for its word. On failure everything of it is taken away again.
 import { mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { durationText } from '../../../base/duration-text.ts'
 import { err, OK, ok, type Result } from '../../../base/result.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
 import type { Wanted } from '../driver.ts'
@@ -94,7 +95,7 @@ async function started(
     if (keeper.gone) return err(keeper.gone)
     if (signal.aborted) return err(failure('cancelled', 'The start was given up.'))
     if (context.clock.elapsedMs() > deadlineMs)
-      return err(failure('start_failed', `The keeper process did not answer within ${START_DEADLINE_MS} ms.`))
+      return err(failure('start_failed', `The keeper process did not answer within ${durationText(START_DEADLINE_MS)}.`))
     await context.tracker.next(run, 100, signal)
   }
 }

@@ -1,4 +1,5 @@
 // Pause and resume: the freezer of the control group where there is one (it holds every descendant), SIGSTOP of the process group elsewhere.
+import { durationText } from '../../../base/duration-text.ts'
 import { err, OK, type Result } from '../../../base/result.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
 import type { Target } from '../driver.ts'
@@ -23,7 +24,9 @@ export async function setPaused(context: Context, target: Target, paused: boolea
       // Half frozen is worse than running.
       if (paused) setFrozen(want.groups, false)
       return err(
-        failure('runtime_error', `It could not be ${paused ? 'paused' : 'resumed'} within ${FREEZE_DEADLINE_MS} ms.`, { pid: started.pid }),
+        failure('runtime_error', `It could not be ${paused ? 'paused' : 'resumed'} within ${durationText(FREEZE_DEADLINE_MS)}.`, {
+          pid: started.pid,
+        }),
       )
     }
     // Asked anew each time: an old-style freezer gives up on a process that is just forking.

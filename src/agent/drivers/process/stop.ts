@@ -1,6 +1,7 @@
 // Ending an incarnation. Whoever is signalled has been verified in the same breath: no await lies between a look and its signal.
 // While its keeper lives, killing the main process is enough, because the keeper kills whatever else there is; for one whose keeper
 // was killed we do that ourselves, by control group and by nonce.
+import { durationText } from '../../../base/duration-text.ts'
 import { err, OK, ok, type Result } from '../../../base/result.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
 import type { Exit } from '../../../contracts/phase.ts'
@@ -58,7 +59,7 @@ export async function endNow(
       return err(
         failure(
           'stop_failed',
-          `Something of it still lives ${KILL_DEADLINE_MS} ms after SIGKILL.`,
+          `Something of it still lives ${durationText(KILL_DEADLINE_MS)} after SIGKILL.`,
           sight.kind === 'live' ? { pid: sight.started.pid } : {},
         ),
       )
