@@ -14,7 +14,7 @@ import { installFiles } from '../../cloud-init/install.ts'
 import { cloudPlan } from '../../cloud-init/plan.ts'
 import type { Target, Wanted } from '../driver.ts'
 import type { Engine } from './engine.ts'
-import { type InstanceFiles, parseKept } from './files.ts'
+import type { InstanceFiles } from './files.ts'
 import { guestFiles, guestRun } from './guest.ts'
 import { containerName } from './marks.ts'
 
@@ -116,8 +116,12 @@ export class CloudInit {
     this.#deps.changed(target.id)
   }
 
+  /** Undefined when it is absent or cannot be read: then no command is run, for it may have been run before. */
   async #load(target: Target): Promise<CloudState | undefined> {
-    return parseKept(await this.#deps.files.read(target, STATE), KeptState)
+    const kept = await this.#deps.files.read(target, STATE, KeptState)
+    if (kept.ok) return kept.value ?? undefined
+    this.#deps.log.warn('cloud-init state could not be read', { instance_id: target.id, error: kept.error.detail })
+    return undefined
   }
 
   async #save(target: Target, state: CloudState, durable = false): Promise<Result<void, Failure>> {

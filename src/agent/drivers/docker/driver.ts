@@ -26,7 +26,7 @@ import type { EngineEvent } from './schemas.ts'
 import { plainExit } from './seen.ts'
 import { pruneOld, startContainer } from './start.ts'
 import { readStats } from './stats.ts'
-import { engineStatus } from './status.ts'
+import { engineStatus, ownerStatus } from './status.ts'
 import { pauseContainer, stopContainer } from './stop.ts'
 import { Watcher } from './watcher.ts'
 
@@ -60,6 +60,7 @@ class DockerDriver implements Driver {
   readonly runtime = 'docker'
   readonly can = { exec: true, pause: true, stats: true }
   readonly #parts: Parts
+  readonly #nodeId: string
   readonly #watcher: Watcher
   readonly #starting = new Map<string, Promise<Result<Seen, Failure>>>()
   readonly #background = new Set<Promise<void>>()
@@ -68,6 +69,7 @@ class DockerDriver implements Driver {
 
   constructor(options: DockerDriverOptions) {
     const { clock, random, log } = options
+    this.#nodeId = options.nodeId
     const engine = new Engine({ socketPath: options.socketPath, clock })
     const files = new InstanceFiles(options.stateDir, random)
     const cloudInit = new CloudInit({ engine, files, clock, log, changed: (id) => this.#tell(id, 'started', clock.wallMs()) })
@@ -90,8 +92,9 @@ class DockerDriver implements Driver {
     })
   }
 
-  status(signal: AbortSignal): Promise<RuntimeStatus> {
-    return engineStatus(this.#parts.engine, signal)
+  async status(signal: AbortSignal): Promise<RuntimeStatus> {
+    const status = await engineStatus(this.#parts.engine, signal)
+    return status.usable ? ownerStatus(status, await this.#parts.files.stateId(), this.#nodeId) : status
   }
 
   async watch(onEvent: (event: DriverEvent) => void): Promise<void> {

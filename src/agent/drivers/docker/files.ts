@@ -1,5 +1,6 @@
 // What the driver keeps on the node: <state-dir>/instances/<id>/run/<incarnation>/… , and the identity of the data directory.
-// Files are replaced whole. A full disk is a typed failure, never an exception.
+// Files are replaced whole. A full disk is a typed failure, never an exception. Only a file that is absent reads as none: one that cannot be
+// read, or is not what was written, is a failure, because a guess in its place would make strangers of our own containers.
 import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { z } from 'zod'
@@ -34,8 +35,9 @@ export class InstanceFiles {
 
   async #loadStateId(): Promise<Result<string, Failure>> {
     const path = join(this.#stateDir, 'docker-state-id')
-    const kept = (await readText(path))?.trim()
-    if (kept !== undefined && /^[0-9a-z]{16}$/.test(kept)) return ok(kept)
+    const kept = await readText(path)
+    if (!kept.ok) return kept
+    if (kept.value !== null) return /^[0-9a-z]{16}\n?$/.test(kept.value) ? ok(kept.value.trim()) : err(unlikeWritten(path))
     const made = this.#random.text(16)
     const written = await writeWhole(this.#stateDir, 'docker-state-id', `${made}\n`, true)
     return written.ok ? ok(made) : written
@@ -45,8 +47,13 @@ export class InstanceFiles {
     return join(this.#instanceRuns(target.id), String(target.incarnation))
   }
 
-  read(target: Pick<Target, 'id' | 'incarnation'>, name: string): Promise<string | undefined> {
-    return readText(join(this.runDir(target), name))
+  /** A JSON file of ours; null when it is absent. Fails with `file_error`, also when it is not what we write. */
+  async read<T>(target: Pick<Target, 'id' | 'incarnation'>, name: string, schema: z.ZodType<T>): Promise<Result<T | null, Failure>> {
+    const path = join(this.runDir(target), name)
+    const text = await readText(path)
+    if (!text.ok || text.value === null) return text.ok ? ok(null) : text
+    const parsed = schema.safeParse(jsonOf(text.value))
+    return parsed.success ? ok(parsed.data) : err(unlikeWritten(path))
   }
 
   write(
@@ -58,15 +65,16 @@ export class InstanceFiles {
     return writeWhole(this.runDir(target), name, content, durable)
   }
 
-  /** Bytes of a file with its time, or undefined when there is none. */
-  async readSaved(target: Pick<Target, 'id' | 'incarnation'>, name: string): Promise<{ bytes: Buffer; atMs: number } | undefined> {
+  /** Bytes of a file with its time, or null when there is none. */
+  readSaved(
+    target: Pick<Target, 'id' | 'incarnation'>,
+    name: string,
+  ): Promise<Result<{ readonly bytes: Buffer; readonly atMs: number } | null, Failure>> {
     const path = join(this.runDir(target), name)
-    try {
+    return ifThere(path, async () => {
       const [bytes, facts] = await Promise.all([readFile(path), stat(path)])
       return { bytes, atMs: facts.mtimeMs }
-    } catch {
-      return undefined
-    }
+    })
   }
 
   /** Removes what is kept of incarnations long past. Best effort: the next one tries again. */
@@ -98,16 +106,6 @@ export class InstanceFiles {
   }
 }
 
-/** A JSON file of ours, or undefined when it is absent or not what we write. */
-export function parseKept<T>(text: string | undefined, schema: z.ZodType<T>): T | undefined {
-  if (text === undefined) return undefined
-  try {
-    return schema.safeParse(JSON.parse(text)).data
-  } catch {
-    return undefined
-  }
-}
-
 async function writeWhole(directory: string, name: string, content: string | Uint8Array, durable: boolean): Promise<Result<void, Failure>> {
   const path = join(directory, name)
   const temporary = `${path}.new`
@@ -128,13 +126,25 @@ async function writeWhole(directory: string, name: string, content: string | Uin
   }
 }
 
-async function readText(path: string): Promise<string | undefined> {
+const readText = (path: string): Promise<Result<string | null, Failure>> => ifThere(path, () => readFile(path, 'utf8'))
+
+async function ifThere<T>(path: string, read: () => Promise<T>): Promise<Result<T | null, Failure>> {
   try {
-    return await readFile(path, 'utf8')
+    return ok(await read())
+  } catch (error) {
+    return errnoOf(error) === 'ENOENT' ? ok(null) : err(fileFailure(error, path))
+  }
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
   } catch {
     return undefined
   }
 }
+
+const unlikeWritten = (path: string): Failure => failure('file_error', `${path} is not what was written there.`, { path })
 
 const errnoOf = (error: unknown): string => (error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '')
 

@@ -10,7 +10,7 @@ import type { Listing, Seen, Target } from '../driver.ts'
 import type { CloudInit } from './cloud-init.ts'
 import type { Engine } from './engine.ts'
 import { type EngineFault, failureOf, isStatus } from './engine-fault.ts'
-import { type InstanceFiles, parseKept } from './files.ts'
+import type { InstanceFiles } from './files.ts'
 import { containerName, instanceFilter, LABEL, labelFilter, type Mark, type Owner, readMark } from './marks.ts'
 import type { Memory } from './memory.ts'
 import { processOf } from './proc.ts'
@@ -50,11 +50,26 @@ export async function find(parts: Parts, target: Target, signal: AbortSignal): P
     return ok(mark && sameTarget(mark, target) ? { container: named.value, mark } : 'stranger')
   }
   // Renamed by somebody? Then its labels still say what it is, and its id is the one we wrote down.
-  const id = parseKept(await parts.files.read(target, HANDLE), Handle)?.containerId
-  const renamed = id === undefined ? ok(null) : await inspect(parts.engine, id, signal)
+  const handle = await parts.files.read(target, HANDLE, Handle)
+  if (!handle.ok) return withoutHandle(parts, owner.value, target, handle.error, signal)
+  const renamed = handle.value === null ? ok(null) : await inspect(parts.engine, handle.value.containerId, signal)
   if (!renamed.ok) return err(failureOf(renamed.error, 'describe a container'))
   const mark = renamed.value && markOf(renamed.value, owner.value)
   return ok(renamed.value && mark && sameTarget(mark, target) ? { container: renamed.value, mark } : null)
+}
+
+/** Its file does not tell ours from a copy. Where the engine has neither, there is nothing to tell: a bad disk holds up no removal. */
+async function withoutHandle(
+  parts: Parts,
+  owner: Owner,
+  target: Target,
+  unread: Failure,
+  signal: AbortSignal,
+): Promise<Result<null, Failure>> {
+  const listed = await listContainers(parts.engine, instanceFilter(owner, target.id), signal)
+  if (!listed.ok) return err(failureOf(listed.error, 'list containers'))
+  const marked = listed.value.map((one) => readMark(one.Labels))
+  return marked.some((mark) => mark !== undefined && sameTarget(mark, target)) ? err(unread) : ok(null)
 }
 
 const sameTarget = (mark: Mark, target: Target): boolean =>
@@ -72,15 +87,14 @@ export async function inspect(engine: Engine, nameOrId: string, signal: AbortSig
   return !answer.ok && isStatus(answer.error, 404) ? ok(null) : answer
 }
 
+const listContainers = (engine: Engine, filters: string, signal: AbortSignal) =>
+  engine.json({ method: 'GET', path: '/containers/json', query: { all: '1', filters } }, ListedContainers, signal)
+
 export async function list(parts: Parts, id: InstanceId | null, signal: AbortSignal): Promise<Result<Listing, Failure>> {
   const owner = await parts.owner()
   if (!owner.ok) return owner
   const filters = id === null ? labelFilter(owner.value) : instanceFilter(owner.value, id)
-  const listed = await parts.engine.json(
-    { method: 'GET', path: '/containers/json', query: { all: '1', filters } },
-    ListedContainers,
-    signal,
-  )
+  const listed = await listContainers(parts.engine, filters, signal)
   if (!listed.ok) return err(failureOf(listed.error, 'list containers'))
   const seen: Seen[] = []
   let complete = true
@@ -93,7 +107,12 @@ export async function list(parts: Parts, id: InstanceId | null, signal: AbortSig
       else return failureOf(container.error, 'describe a container')
     } else if (container.value) {
       const mark = markOf(container.value, owner.value)
-      if (mark) seen.push(await lookAt(parts, { container: container.value, mark }))
+      const found = mark && { container: container.value, mark }
+      const ours = found && (await isOurs(parts, found))
+      if (ours?.ok === false) {
+        complete = false
+        parts.log.warn('container could not be told from a copy', { instance_id: found?.mark.id, error: ours.error.detail })
+      } else if (found && ours) seen.push(await lookAt(parts, found, ours.value))
     }
     return undefined
   }
@@ -104,11 +123,9 @@ export async function list(parts: Parts, id: InstanceId | null, signal: AbortSig
   return ok({ complete, seen })
 }
 
-/** The agent's view of one container; notes what is seen for later. */
-export async function lookAt(parts: Parts, found: Found): Promise<Seen> {
-  const { container, mark } = found
+/** The agent's view of one container; notes what is seen for later. What was found by its target is ours. */
+export async function lookAt(parts: Parts, { container, mark }: Found, matches = true): Promise<Seen> {
   const before = parts.memory.of(container.Id)
-  const matches = container.Name === `/${containerName(mark)}` || (await isOurs(parts, found))
   const alive = container.State.Running || container.State.Paused
   const seen = seenOf(container, mark, {
     matches,
@@ -124,8 +141,10 @@ export async function lookAt(parts: Parts, found: Found): Promise<Seen> {
 }
 
 /** A container made from an image of ours (docker commit) carries our labels too; only the id we wrote down tells them apart. */
-async function isOurs(parts: Parts, { container, mark }: Found): Promise<boolean> {
-  return parseKept(await parts.files.read(mark, HANDLE), Handle)?.containerId === container.Id
+async function isOurs(parts: Parts, { container, mark }: Found): Promise<Result<boolean, Failure>> {
+  if (container.Name === `/${containerName(mark)}`) return ok(true)
+  const handle = await parts.files.read(mark, HANDLE, Handle)
+  return handle.ok ? ok(handle.value?.containerId === container.Id) : handle
 }
 
 /** Runs at most `max` at once; stops at the first failure and returns it. */

@@ -250,10 +250,12 @@ export async function saveLogs(parts: Parts, target: Target, containerId: string
 /** Saved output has one time, that of its end: it is given whole when its end is new enough. */
 async function savedLogs(parts: Parts, target: Target, options: LogOptions, emit: Emit): Promise<Result<LogsEnd, Failure>> {
   const [stdout, stderr] = await Promise.all([parts.files.readSaved(target, 'stdout'), parts.files.readSaved(target, 'stderr')])
-  if (!stdout && !stderr) return err(failure('not_found', `No output of incarnation ${target.incarnation} is kept.`))
+  if (!stdout.ok) return stdout
+  if (!stderr.ok) return stderr
+  if (!stdout.value && !stderr.value) return err(failure('not_found', `No output of incarnation ${target.incarnation} is kept.`))
   for (const [stream, saved] of [
-    ['stdout', stdout],
-    ['stderr', stderr],
+    ['stdout', stdout.value],
+    ['stderr', stderr.value],
   ] as const) {
     if (!saved || (options.sinceMs !== null && saved.atMs < options.sinceMs)) continue
     const data = options.tailLines === null ? saved.bytes : lastLines(saved.bytes, options.tailLines)

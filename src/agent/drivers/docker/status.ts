@@ -1,7 +1,10 @@
 // Is the engine usable here, and if not, the one command that mends it.
+import type { Result } from '../../../base/result.ts'
 import type { RuntimeStatus } from '../../../contracts/agent-protocol.ts'
+import type { Failure } from '../../../contracts/errors.ts'
 import { type Engine, VERSION_MIN } from './engine.ts'
 import { type EngineFault, failureOf, INSTALL_HINT } from './engine-fault.ts'
+import { LABEL } from './marks.ts'
 import { EngineInfo } from './schemas.ts'
 
 const STATUS_DEADLINE_MS = 5000
@@ -23,6 +26,14 @@ export async function engineStatus(engine: Engine, signal: AbortSignal): Promise
     ? `Docker Engine ${version} at ${engine.socketPath}`
     : `Docker Engine ${version}; its kernel enforces no memory limits`
   return { runtime: 'docker', usable: true, version, detail, fix: null, limits: capped ? 'engine' : 'none' }
+}
+
+/** Of an engine that answers: without the identity of its data directory the driver cannot tell its own containers from others. */
+export function ownerStatus(engine: RuntimeStatus, stateId: Result<string, Failure>, nodeId: string): RuntimeStatus {
+  if (stateId.ok) return engine
+  // Every container of ours carries the identity: it can be had back from there.
+  const fix = `docker ps -a --filter label=${LABEL.node}=${nodeId} --format '{{.Label "${LABEL.state}"}}'   (and write it back)`
+  return { ...engine, usable: false, detail: stateId.error.detail, fix: stateId.error.code === 'file_error' ? fix : null }
 }
 
 function unusable(fault: EngineFault, socketPath: string): RuntimeStatus {
