@@ -2,7 +2,9 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { type IdentitySources, nodeIdentity } from './identity.ts'
+import { must } from '../../tests/support/stores.ts'
+import { systemRandom } from '../base/system.ts'
+import { bootMark, type IdentitySources, nodeIdentity } from './identity.ts'
 
 let dir = ''
 beforeEach(async () => {
@@ -33,6 +35,15 @@ test('C59 a given id is used, HOLDFAST_NODE_ID first; auto and empty derive; a b
   }
   const derived = await nodeIdentity(dir, sources({ given: ['auto', ''] }))
   expect(derived).toMatchObject({ ok: true, value: expect.stringMatching(/^box-1-[0-9a-f]{12}$/) })
+})
+
+test('each start of an agent has a mark of its own that tells its state directory', async () => {
+  const mark = async (stateDir: string) => must(await bootMark(stateDir, systemRandom))
+  const [first, second, other] = [await mark(dir), await mark(dir), await mark(join(dir, 'other'))]
+  expect(first).toMatch(/^[0-9a-z]{16}\.[0-9a-z]{20}$/)
+  expect(second).not.toBe(first)
+  expect(second.split('.')[0]).toBe(first.split('.')[0])
+  expect(other.split('.')[0]).not.toBe(first.split('.')[0])
 })
 
 test('the machine-id is hashed, never shown', async () => {

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import { mkdir, readFile } from 'node:fs/promises'
 import { hostname, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
+import type { Random } from '../base/clock.ts'
 import { errnoOf } from '../base/errno.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { type Failure, failure } from '../contracts/errors.ts'
@@ -62,6 +63,26 @@ export async function nodeIdentity(stateDir: string, sources: IdentitySources): 
   }
   const written = await writeAtomic(path, Buffer.from(`${derived.value}\n`))
   return written.ok ? derived : written
+}
+
+/**
+ * The mark of one start of an agent: `STATE.START`. The first part is made once per state directory, so that the control plane can tell
+ * this agent started anew from another one that was given the same node id, and must not be handed what the first one runs.
+ */
+export async function bootMark(stateDir: string, random: Random): Promise<Result<string, Failure>> {
+  const path = join(stateDir, 'agent-id')
+  const kept = await keptId(path)
+  if (!kept.ok) return kept
+  const start = random.text(20)
+  if (kept.value !== null && /^[0-9a-z]{16}$/.test(kept.value)) return ok(`${kept.value}.${start}`)
+  const made = random.text(16)
+  try {
+    await mkdir(stateDir, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    return err(fileFailure(error, stateDir))
+  }
+  const written = await writeAtomic(path, Buffer.from(`${made}\n`))
+  return written.ok ? ok(`${made}.${start}`) : written
 }
 
 export function parseNodeId(text: string): Result<NodeId, Failure> {

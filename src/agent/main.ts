@@ -15,7 +15,7 @@ import type { Driver } from './drivers/driver.ts'
 import { createProcessDriver } from './drivers/process/driver.ts'
 import { openInstanceFiles } from './execute/files.ts'
 import { createPorts } from './execute/ports.ts'
-import { machineSources, nodeIdentity } from './identity.ts'
+import { bootMark, machineSources, nodeIdentity } from './identity.ts'
 import { kernelReadings } from './monitor/readings.ts'
 
 export interface AgentOptions {
@@ -42,12 +42,14 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent, F
   const identity = await nodeIdentity(stateDir, machineSources(options.givenNodeIds))
   if (!identity.ok) return identity
   const nodeId = identity.value
+  const bootId = await bootMark(stateDir, random)
+  if (!bootId.ok) return bootId
   const cleanup = new Cleanup()
   const drivers = makeDrivers(options, nodeId)
   for (const driver of drivers.values()) cleanup.add(`${driver.runtime} driver`, () => driver[Symbol.asyncDispose]())
   return runAgent({
     nodeId,
-    bootId: random.text(20),
+    bootId: bootId.value,
     hostname: hostname(),
     os: `${process.platform} ${process.arch}`,
     nodeLabels,

@@ -8,6 +8,7 @@ import { systemClock } from '../../base/system.ts'
 import { listEvents } from './events.ts'
 import { allNodes, closeSession, expireSessions, findNode, listNodes, openSession, recordHeartbeats, setCordon } from './nodes.ts'
 import { recordObserved } from './observed.ts'
+import { markLost } from './placement.ts'
 import { type Hello, SESSION_LIVE_MS } from './session-fold.ts'
 import type { Store } from './store.ts'
 
@@ -35,6 +36,20 @@ describeStores('agent sessions', (bench) => {
     const results = await Promise.all(['boot-1', 'boot-2', 'boot-3'].map((bootId) => open(store, { bootId })))
     expect(results.filter((result) => result.ok)).toHaveLength(1)
     expect(results.filter((result) => !result.ok)).toMatchObject([TAKEN, TAKEN])
+  })
+
+  test('what may run under one agent is not handed to another that was given its node id, also when the first is away', async () => {
+    const store = await bench.store()
+    const nodeId = idOf('node-a')
+    const { epoch } = must(await open(store, { bootId: 'state1.boot1' }))
+    const placed = await seedPlaced(store, await seedOrg(store), nodeId)
+    must(await store.write('system:link', (tx) => recordObserved(tx, nodeId, epoch, [observedOf(placed.id)])))
+    must(await store.write('system:link', (tx) => closeSession(tx, nodeId, epoch)))
+    expect(await open(store, { bootId: 'state2.boot1' })).toMatchObject(TAKEN)
+    const again = must(await open(store, { bootId: 'state1.boot2' }))
+    must(await store.write('system:link', (tx) => closeSession(tx, nodeId, again.epoch)))
+    expect(must(await store.write('system:nodes', (tx) => markLost(tx, nodeId)))).toEqual([placed.id])
+    must(await open(store, { bootId: 'state2.boot1' }))
   })
 
   test('the id is free when its session was closed, and when it has been silent for too long', async () => {

@@ -11,13 +11,24 @@ import { json } from './json.ts'
 import { RESERVES } from './ledger.ts'
 import { checkCursor, type Page, type PageQuery, pageOf } from './page.ts'
 import { nodeRecord } from './records.ts'
-import { connectedEvent, disconnectedEvent, type Heartbeat, type Hello, isHeldByOther, isSilent, nodeIdTaken } from './session-fold.ts'
+import {
+  connectedEvent,
+  disconnectedEvent,
+  type Heartbeat,
+  type Hello,
+  isForeign,
+  isHeldByOther,
+  isSilent,
+  nodeIdTaken,
+  notItsOwn,
+} from './session-fold.ts'
 import { LOCKS } from './transaction.ts'
 
 /**
  * Opens a session and returns its epoch, the fence for everything written in it. `node_id_taken` while another agent (another
  * boot id) has a live session: open, heard of lately, and held by a replica of the control plane that is itself alive. Without the
- * last, an agent and a control plane killed together would lock themselves out.
+ * last, an agent and a control plane killed together would lock themselves out. Also while the node has instances that may run under
+ * an agent with another state directory: after an outage of the control plane the wrong one of two may be the first to dial.
  */
 export function openSession(tx: Tx, hello: Hello): Promise<Result<{ epoch: number }, Failure>> {
   return attempt(async () => {
@@ -53,6 +64,8 @@ async function takeOver(tx: Tx, hello: Hello, session: object): Promise<number> 
   const held = { bootId: now.session_boot_id, connected: now.connected, lastSeenAtMs: now.last_seen_at_ms }
   if (isHeldByOther(held, hello, tx.nowMs) && (await isReplicaAlive(tx.db, now.session_replica)))
     throw new Rollback(nodeIdTaken(hello, now.last_seen_at_ms, tx.nowMs))
+  if (isForeign(now.session_boot_id, hello.bootId) && (await mayRun(tx.db, hello.nodeId)))
+    throw new Rollback(notItsOwn(hello, now.last_seen_at_ms, tx.nowMs))
   const row = await tx.db
     .updateTable('nodes')
     .set({ ...session, session_epoch: now.session_epoch + 1 })
@@ -60,6 +73,19 @@ async function takeOver(tx: Tx, hello: Hello, session: object): Promise<number> 
     .returning('session_epoch')
     .executeTakeFirstOrThrow()
   return row.session_epoch
+}
+
+/** Something of the node is alive as far as anybody knows: started by an agent without its journal, it would run twice. */
+async function mayRun(db: Db, nodeId: NodeId): Promise<boolean> {
+  const row = await db
+    .selectFrom('instances')
+    .select('id')
+    .where('node_id', '=', nodeId)
+    .where('deleted_at_ms', 'is', null)
+    .where('state', 'not in', ['pending', 'placed', 'stopped', 'completed', 'failed', 'quarantined', 'lost', 'deleted'])
+    .limit(1)
+    .executeTakeFirst()
+  return row !== undefined
 }
 
 /** Each replica holds the lock of its number for as long as its notification connection lives. */

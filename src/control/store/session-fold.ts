@@ -44,6 +44,20 @@ export function nodeIdTaken({ nodeId }: Hello, lastSeenAtMs: number, nowMs: numb
   })
 }
 
+/** Both say their state directory, and it is not the same one: see `bootMark` of the agent. */
+export function isForeign(known: string, given: string): boolean {
+  const [before, now] = [known, given].map((bootId) => (bootId.includes('.') ? bootId.split('.')[0] : undefined))
+  return before !== undefined && now !== undefined && before !== now
+}
+
+/** For an agent that `isForeign` while instances of the node may run: without their journal it would start them a second time. */
+export const notItsOwn = ({ nodeId }: Hello, lastSeenAtMs: number, nowMs: number): Failure =>
+  failure(
+    'node_id_taken',
+    `${nodeId} has instances of an agent with another state directory, which may still run; they are its own until they are lost.`,
+    { node_id: nodeId, last_seen_ms_ago: Math.max(0, nowMs - lastSeenAtMs) },
+  )
+
 export const sessionEnded = (nodeId: NodeId, epoch: number): Failure =>
   failure('node_id_taken', `The session ${epoch} of ${nodeId} has ended; a newer one took its place.`, { node_id: nodeId })
 
