@@ -188,9 +188,9 @@ const CHECKS: readonly RuleCase[] = [
     name: 'everything was stopped',
     series: {
       'vm_health_checks_total{runtime="process"}': from(2, 8),
-      'instances{runtime="process",state="running"}': between(0.25, 3, 10, 0),
+      'instances{runtime="process",state="running"}': between(0.25, 6, 10, 0),
     },
-    fires: { 5: {}, 15: {}, 30: {} },
+    fires: { 5: {}, 14: {}, 30: {} },
   },
 ]
 
