@@ -30,7 +30,8 @@ test('the sample of docs/configuration.md is every key with its default', () => 
   const absent = leaves(ConfigFile)
     .filter((leaf) => !has(leaf.path))
     .map((leaf) => leaf.path.join('.'))
-  expect(absent).toEqual(['node.id'])
+  // Both are derived from the machine unless they are given.
+  expect(absent).toEqual(['node.id', 'reliability.recovery.max_concurrent'])
 })
 
 test('the example is a valid manifest, and runs where its file lies', async () => {
