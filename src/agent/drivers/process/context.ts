@@ -5,6 +5,7 @@ import { err, ok, type Result } from '../../../base/result.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
 import type { Target } from '../driver.ts'
 import type { Cgroups } from './cgroups.ts'
+import { errnoOf } from './failures.ts'
 import type { Forge } from './forge.ts'
 import type { Inspector, Sight } from './inspector.ts'
 import { claim, type Run, runOf } from './records.ts'
@@ -45,6 +46,16 @@ export async function settle(context: Context, run: Run, signal: AbortSignal): P
     if (!sight.kept && waitedMs > UNCLAIMED_MS) claim(run)
     else if (waitedMs > KEEPER_MS) return sight
     await tracker.next(run, 10, signal)
+  }
+}
+
+/** For those who cannot fail: null when its files do not tell. */
+export function lookOrNull({ inspector }: Pick<Context, 'inspector'>, run: Run): Sight | null {
+  try {
+    return inspector.look(run)
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return null
   }
 }
 

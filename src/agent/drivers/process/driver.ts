@@ -16,7 +16,7 @@ import { InstanceId } from '../../../contracts/ids.ts'
 import type { Exit } from '../../../contracts/phase.ts'
 import type { Driver, DriverEvent, Emit, ExecOptions, Listing, LogOptions, LogsEnd, Seen, StopOptions, Target, Wanted } from '../driver.ts'
 import { CGROUP_ROOT, type Cgroups, openCgroups, removeGroups } from './cgroups.ts'
-import { CANCELLED, type Context, requireLive, settle } from './context.ts'
+import { CANCELLED, type Context, lookOrNull, requireLive, settle } from './context.ts'
 import { exec } from './exec.ts'
 import { errnoOf, fileFailure } from './failures.ts'
 import { type Forge, openForge } from './forge.ts'
@@ -60,6 +60,8 @@ class ProcessDriver implements Driver {
   readonly #options: ProcessDriverOptions
   readonly #starting = new Map<string, Promise<Result<Seen, Failure>>>()
   readonly #launching = new Set<string>()
+  /** Why the files of an instance could not be read. */
+  readonly #unread = new Map<InstanceId, string>()
   /** Work nobody waits for, until disposal. */
   readonly #background = new Set<Promise<unknown>>()
   readonly #closing = new AbortController()
@@ -235,6 +237,7 @@ class ProcessDriver implements Driver {
       const dir = runsDir(this.#context.stateDir, id)
       await rm(dir, { recursive: true, force: true })
       this.#context.inspector.forget(dir)
+      this.#unread.delete(id)
       return OK
     })
   }
@@ -278,18 +281,26 @@ class ProcessDriver implements Driver {
       return await this.#sightsOf(id, signal)
     } catch (error) {
       if (errnoOf(error) === undefined) throw error
-      this.#options.log.warn('instance could not be read', { instance_id: id, error: String(error) })
       return null
     }
   }
 
+  /** Throws when the files of one incarnation do not tell: that one could be the one that lives. Told once, until it is read again. */
   async #sightsOf(id: InstanceId, signal: AbortSignal): Promise<readonly Seen[]> {
     const found: Seen[] = []
-    for (const run of listRuns(this.#context.stateDir, id)) {
-      const sight = this.#adopt(run, await settle(this.#context, run, signal))
-      const seen = toSeen(run, sight)
-      if (seen) found.push(seen)
+    try {
+      for (const run of listRuns(this.#context.stateDir, id)) {
+        const sight = this.#adopt(run, await settle(this.#context, run, signal))
+        const seen = toSeen(run, sight)
+        if (seen) found.push(seen)
+      }
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error)
+      if (this.#unread.get(id) !== why) this.#options.log.warn('instance could not be read', { instance_id: id, error: why })
+      this.#unread.set(id, why)
+      throw error
     }
+    this.#unread.delete(id)
     return found
   }
 
@@ -301,9 +312,9 @@ class ProcessDriver implements Driver {
   }
 
   #check(run: Run): 'lives' | 'unattended' | 'ended' {
-    const sight = this.#context.inspector.look(run)
-    if (sight.kind === 'live') return sight.attended ? 'lives' : 'unattended'
-    if (sight.kind !== 'ended') return 'lives'
+    const sight = lookOrNull(this.#context, run)
+    if (sight?.kind === 'live') return sight.attended ? 'lives' : 'unattended'
+    if (sight?.kind !== 'ended') return 'lives'
     // Its keeper was killed and cannot clear up after it.
     if (sight.exit === null) this.#later(sweep(this.#context, sight.want, this.#closing.signal))
     return 'ended'
@@ -311,17 +322,17 @@ class ProcessDriver implements Driver {
 
   #ended(run: Run): void {
     const receivedAtMs = this.#options.clock.wallMs()
-    const sight = this.#context.inspector.look(run)
+    const sight = lookOrNull(this.#context, run)
     const ended =
-      sight.kind === 'ended' && sight.exit ? { incarnation: run.incarnation, nonce: sight.want.nonce, exit: sight.exit } : undefined
+      sight?.kind === 'ended' && sight.exit ? { incarnation: run.incarnation, nonce: sight.want.nonce, exit: sight.exit } : undefined
     this.#onEvent?.({ kind: 'instance', id: run.id, what: 'exit', receivedAtMs, ...(ended && { ended }) })
   }
 
   async #prune(current: Run): Promise<void> {
     const older = listRuns(this.#context.stateDir, current.id).filter((run) => run.incarnation < current.incarnation)
     for (const run of older.slice(0, -INCARNATIONS_KEPT)) {
-      const sight = this.#context.inspector.look(run)
-      if (sight.kind !== 'none' && !(sight.kind === 'ended' && sight.settled)) continue
+      const sight = lookOrNull(this.#context, run)
+      if (sight?.kind !== 'none' && !(sight?.kind === 'ended' && sight.settled)) continue
       await discard(run)
       this.#context.inspector.forget(run.dir)
     }

@@ -8,7 +8,26 @@ export function errnoOf(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
+/** A file of ours that is there and is not what was written: an older format, a bad disk. Nothing follows from it, above all no absence. */
+export class UnreadableRecord extends Error {
+  readonly code = 'EBADMSG'
+  readonly path: string
+
+  constructor(path: string, cause?: unknown) {
+    super(`${path} is not what was written there.`, { cause })
+    this.path = path
+  }
+}
+
+/** What runs beyond a bad record is not known, so the remedy is somebody's who can look. */
+const unreadable = ({ message, path }: UnreadableRecord): Failure =>
+  failure('file_error', `${message} End what may still run of it (HOLDFAST_INSTANCE_ID in its environment), then delete its folder.`, {
+    path,
+  })
+
+/** `what` when the error names no path of its own. */
 export function fileFailure(error: unknown, what: string): Failure {
+  if (error instanceof UnreadableRecord) return unreadable(error)
   return writeFailure(errnoOf(error) ?? 'unknown error', what, error)
 }
 

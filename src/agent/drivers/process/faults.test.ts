@@ -1,10 +1,11 @@
 // What may go wrong around a process: keepers, forges and agents killed at bad moments, reused pids, what workloads do to get away.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { onTestFinished, test } from 'vitest'
 import { describeNeeds } from '../../../../tests/support/needs.ts'
+import { RecordingLog } from '../../../../tests/support/recording-log.ts'
 import { tmpDir } from '../../../../tests/support/tmp.ts'
 import { systemClock, systemRandom } from '../../../base/system.ts'
 import { newId } from '../../../contracts/ids.ts'
@@ -212,6 +213,51 @@ describeNeeds('perl', 'process driver: faults', () => {
     assert.deepEqual([listing.complete, listing.seen.map((seen) => seen.id)], [false, [want.id]])
     const inspected = await bench.driver.inspect(broken, bench.signal)
     assert.equal(inspected.ok ? 'ok' : inspected.error.code, 'file_error')
+  })
+
+  test.each(['want', 'started'])(
+    'a living workload whose %s is not what was written is not absent: its instance is unknown',
+    async (name) => {
+      const log = new RecordingLog()
+      const { harness, bench } = await setUp({ log })
+      const other = await bench.startReady()
+      const want = await bench.startReady()
+      const { pid } = startedOf(harness, want)
+      const file = join(runOf(harness.stateDir, want.id, 1).dir, name)
+      const written = readFileSync(file, 'utf8')
+      bench.driver = await harness.reopen()
+      for (const changed of ['', '{"of":"another version"}']) {
+        writeFileSync(file, changed)
+        const listing = must(await bench.driver.list(bench.signal))
+        assert.deepEqual([listing.complete, listing.seen.map((seen) => seen.id)], [false, [other.id]])
+        const inspected = await bench.driver.inspect(want.id, bench.signal)
+        assert.equal(inspected.ok ? 'ok' : inspected.error.code, 'file_error')
+        assert.ok(!inspected.ok && inspected.error.detail.includes(file), 'the file is named')
+        const again = await bench.driver.start({ ...want, incarnation: 1 }, bench.signal)
+        assert.equal(again.ok ? 'ok' : again.error.code, 'file_error')
+      }
+      assert.deepEqual(log.said(), ['warn instance could not be read'])
+      writeFileSync(file, written)
+      assert.equal((await bench.seen(want))?.pid, pid)
+      assert.equal(must(await bench.driver.list(bench.signal)).complete, true)
+    },
+  )
+
+  test('one whose files were cut short by a power loss is dead: they are older than the boot', async () => {
+    const { harness, bench } = await setUp()
+    const [lostWant, lostStart] = [bench.want({ kind: 'run' }), bench.want({ kind: 'run' })]
+    plant(harness, lostWant, { bootId: 'another boot' })
+    plant(harness, lostStart, { bootId: 'another boot' })
+    for (const file of [
+      join(runOf(harness.stateDir, lostWant.id, 1).dir, 'want'),
+      join(runOf(harness.stateDir, lostStart.id, 1).dir, 'started'),
+      join(runOf(harness.stateDir, lostStart.id, 1).dir, 'lock'),
+    ]) {
+      writeFileSync(file, '')
+      utimesSync(file, 1, 1)
+    }
+    assert.deepEqual(must(await bench.driver.list(bench.signal)), { complete: true, seen: [] })
+    assert.equal((await bench.start(lostWant)).state, 'running')
   })
 
   test('claiming a place works once', async () => {

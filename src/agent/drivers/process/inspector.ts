@@ -1,6 +1,8 @@
 // What an incarnation is right now, from its files and /proc. Nothing is remembered that could change: only files written once and the
 // nonce of a process already verified. All reads are of tiny files in the page cache or /proc and are synchronous (see proc.ts).
 //
+// A file that cannot be read, or is not what was written, is none of these: `look` throws.
+//
 //   none      never was, nothing of it was ever executed, or removed
 //   pending   its keeper is on its way: about to start it, or about to write down how it ended
 //   live      the process we started is there (pid, start time, boot, and its nonce where that can be read)
@@ -11,7 +13,7 @@ import type { Seen } from '../driver.ts'
 import { frozenState, oomKills } from './cgroups.ts'
 import { signalName } from './failures.ts'
 import { isAlive, readBootId, readStat, readVariable } from './proc.ts'
-import { ExitRecord, type Keeper, namesIn, type Run, readKeeper, readRecord, readText, Started, Want } from './records.ts'
+import { ExitRecord, type Keeper, namesIn, type Run, readKeeper, readRecord, readStarting, readText, Started, Want } from './records.ts'
 
 export type Sight =
   | { readonly kind: 'none'; readonly failed: string | null }
@@ -64,8 +66,8 @@ export class Inspector {
     if (known.ended) return known.ended
     known.want ??= readRecord(Want, join(run.dir, 'want'))
     if (!known.want) return { kind: 'none', failed: null }
-    const mark = names.has('started') ? 'started' : 'starting'
-    if (names.has(mark)) known.started ??= readRecord(Started, join(run.dir, mark))
+    if (names.has('started')) known.started ??= readRecord(Started, join(run.dir, 'started'))
+    else if (names.has('starting')) known.started ??= readStarting(run)
     if (names.has('exit')) return this.#ended(run, known, known.want)
     if (!known.started) return this.#unstarted(run, known.want, names)
     return this.#started(run, known, known.want, known.started, names.has('started'))

@@ -6,7 +6,7 @@ import { err, OK, ok, type Result } from '../../../base/result.ts'
 import { type Failure, failure } from '../../../contracts/errors.ts'
 import type { Wanted } from '../driver.ts'
 import { type Cgroups, oomFile, removeGroups } from './cgroups.ts'
-import type { Context } from './context.ts'
+import { type Context, lookOrNull } from './context.ts'
 import { errnoName, fileFailure, stepFailure } from './failures.ts'
 import type { Forge } from './forge.ts'
 import { NEVER_STARTED, type Sight } from './inspector.ts'
@@ -77,18 +77,19 @@ async function started(
   const keeper: { gone: Failure | null } = { gone: null }
   const make = (again: boolean) =>
     forge.make(job, run.dir, ({ lost, failure: why }) => {
-      const sight = context.inspector.look(run)
+      const sight = lookOrNull(context, run)
       // Should the lost forge have made a keeper after all, the lock lets only one of the two begin.
-      if (lost && again && sight.kind === 'pending' && !sight.kept) return make(false)
+      if (lost && again && sight?.kind === 'pending' && !sight.kept) return make(false)
       keeper.gone = why
       context.tracker.keeperEnded(run)
     })
   make(true)
   const deadlineMs = context.clock.elapsedMs() + START_DEADLINE_MS
   for (;;) {
-    const sight = context.inspector.look(run)
-    if (sight.kind === 'live' || sight.kind === 'ended') return ok(sight)
-    if (sight.kind === 'none' && sight.failed !== null && sight.failed !== NEVER_STARTED) {
+    // Not being able to look for a moment is no reason to give up what is under way.
+    const sight = lookOrNull(context, run)
+    if (sight?.kind === 'live' || sight?.kind === 'ended') return ok(sight)
+    if (sight?.kind === 'none' && sight.failed !== null && sight.failed !== NEVER_STARTED) {
       const [step = '', errno = '0'] = sight.failed.split(' ')
       return err(stepFailure(step, errnoName(Number(errno)), about))
     }

@@ -46,7 +46,12 @@ export async function readLogs(
   signal: AbortSignal,
 ): Promise<Result<LogsEnd, Failure>> {
   const run = runOf(context.stateDir, target.id, target.incarnation)
-  const want = readRecord(Want, join(run.dir, 'want'))
+  let want: Want | null
+  try {
+    want = readRecord(Want, join(run.dir, 'want'))
+  } catch (error) {
+    return err(fileFailure(error, run.dir))
+  }
   // Logs are asked for by number alone: the nonce of an earlier incarnation is not kept by the agent.
   if (!want || (target.nonce !== '' && want.nonce !== target.nonce))
     return err(failure('not_found', `There are no logs of incarnation ${target.incarnation}.`, { incarnation: target.incarnation }))

@@ -53,6 +53,12 @@ export function readEnvironment(pid: number): readonly string[] | null {
 
 export const readBootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
 
+/** In wall time, to the second. */
+export function readBootTimeMs(): number {
+  const [, seconds] = /^btime (\d+)$/m.exec(readFileSync('/proc/stat', 'latin1')) ?? []
+  return Number(seconds ?? 0) * 1000
+}
+
 export const allPids = (): readonly number[] =>
   readdirSync('/proc')
     .map(Number)

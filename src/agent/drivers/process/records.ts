@@ -11,14 +11,27 @@
 //   logs/lost       the keeper: the absolute offset of the first byte kept, and of file offset 0, for each stream
 //
 // The log files have a folder of their own so that the watch on the incarnation's folder does not wake the agent for every line.
-// Nothing here is fsynced: after a power loss every process is gone and a file that is missing means just that.
-import { closeSync, linkSync, openSync, readdirSync, readFileSync, readSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
+// Nothing here is fsynced: after a power loss every process is gone and a file that is missing means just that, and so does one that was
+// written before this boot and is not whole. Of this boot it means nothing: what it was about may live.
+import {
+  closeSync,
+  linkSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { Address } from '../../../contracts/agent-protocol.ts'
 import type { InstanceId } from '../../../contracts/ids.ts'
-import { errnoOf } from './failures.ts'
+import { errnoOf, UnreadableRecord } from './failures.ts'
+import { readBootTimeMs } from './proc.ts'
 
 export const Want = z.object({
   nonce: z.string(),
@@ -32,6 +45,8 @@ export type Want = z.infer<typeof Want>
 
 const Keeper = z.object({ keeperPid: z.number().int().min(2), keeperStartTime: z.string(), bootId: z.string(), jobFd: z.number().int() })
 export type Keeper = z.infer<typeof Keeper>
+/** What `claim` writes. */
+const NoKeeper = z.strictObject({}).transform(() => null)
 
 export const Started = Keeper.extend({ pid: z.number().int().min(2), startTime: z.string(), atMs: z.number() })
 export type Started = z.infer<typeof Started>
@@ -82,16 +97,37 @@ export function namesIn(dir: string): readonly string[] {
   }
 }
 
-/** Null when the file is not there, or is not (yet) whole. */
+/** Null when the file is not there. Throws `UnreadableRecord` when it is not what was written, unless that was before this boot. */
 export function readRecord<T>(schema: z.ZodType<T>, path: string): T | null {
+  return recordOf(schema, path, readText(path))
+}
+
+/** Null also while it is being written. */
+function readUnfinished<T>(schema: z.ZodType<T>, path: string): T | null {
   const text = readText(path)
+  return text === null || jsonOf(text) === undefined ? null : recordOf(schema, path, text)
+}
+
+function recordOf<T>(schema: z.ZodType<T>, path: string, text: string | null): T | null {
   if (text === null) return null
+  const parsed = schema.safeParse(jsonOf(text))
+  if (parsed.success) return parsed.data
+  if (isOlderThanBoot(path)) return null
+  throw new UnreadableRecord(path, parsed.error)
+}
+
+function jsonOf(text: string): unknown {
   try {
-    return schema.parse(JSON.parse(text))
+    return JSON.parse(text)
   } catch {
-    return null
+    return undefined
   }
 }
+
+/** The boot is known to the second. */
+const BOOT_SLACK_MS = 1000
+
+const isOlderThanBoot = (path: string): boolean => statSync(path).mtimeMs < readBootTimeMs() - BOOT_SLACK_MS
 
 export function readText(path: string): string | null {
   try {
@@ -133,7 +169,11 @@ export async function discard(run: Run): Promise<void> {
   await rm(run.dir, { recursive: true, force: true })
 }
 
-export const readKeeper = (run: Run) => readRecord(Keeper, join(run.dir, 'lock'))
+/** Null when there is none, or when the agent has taken its place (`claim`). */
+export const readKeeper = (run: Run): Keeper | null => readRecord(z.union([Keeper, NoKeeper]), join(run.dir, 'lock'))
+
+/** Written by the keeper in place, before its workload's first instruction; an exec makes it `started` by a rename. */
+export const readStarting = (run: Run): Started | null => readUnfinished(Started, join(run.dir, 'starting'))
 
 /** The record that the keeper writes. */
 const LOST_BYTES = 127
