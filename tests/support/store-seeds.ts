@@ -5,18 +5,14 @@ import type { Observed, Transition } from '../../src/contracts/agent-protocol.ts
 import { type InstanceId, NodeId, newId, type OrgId } from '../../src/contracts/ids.ts'
 import { Phase } from '../../src/contracts/phase.ts'
 import type { InstanceRecord } from '../../src/control/model/instance.ts'
+import type { StoreAccess } from '../../src/control/store/access.ts'
 import type { NewInstance } from '../../src/control/store/desired-fold.ts'
-import { createInstance } from '../../src/control/store/instances.ts'
-import { openSession } from '../../src/control/store/nodes.ts'
-import { createOrg } from '../../src/control/store/orgs.ts'
-import { placeInstance } from '../../src/control/store/placement.ts'
-import type { Store } from '../../src/control/store/store.ts'
 import { factsOf, phaseOf, SLEEPER, specOf, USAGE } from './control-records.ts'
 import { must } from './stores.ts'
 
-export async function seedOrg(store: Store, name = 'acme'): Promise<OrgId> {
+export async function seedOrg(store: StoreAccess, name = 'acme'): Promise<OrgId> {
   const id = newId.org(systemClock, systemRandom)
-  must(await store.write('system:test', (tx) => createOrg(tx, { id, name })))
+  must(await store.write('system:test', (tx) => tx.createOrg({ id, name })))
   return id
 }
 
@@ -36,25 +32,30 @@ export function newInstance(orgId: OrgId, given: Partial<NewInstance> = {}): New
   }
 }
 
-export async function seedInstance(store: Store, orgId: OrgId, given: Partial<NewInstance> = {}): Promise<InstanceRecord> {
-  return must(await store.write('system:test', (tx) => createInstance(tx, newInstance(orgId, given))))
+export async function seedInstance(store: StoreAccess, orgId: OrgId, given: Partial<NewInstance> = {}): Promise<InstanceRecord> {
+  return must(await store.write('system:test', (tx) => tx.createInstance(newInstance(orgId, given))))
 }
 
 /** A node with an open session. */
 export async function seedNode(
-  store: Store,
+  store: StoreAccess,
   id = 'node-a',
   given: Parameters<typeof factsOf>[0] = {},
 ): Promise<{ nodeId: NodeId; epoch: number }> {
   const nodeId = NodeId.parse(id)
   const hello = { nodeId, bootId: `boot-${id}`, facts: factsOf(given), usage: USAGE, replica: store.replica }
-  const { epoch } = must(await store.write('system:test', (tx) => openSession(tx, hello)))
+  const { epoch } = must(await store.write('system:test', (tx) => tx.openSession(hello)))
   return { nodeId, epoch }
 }
 
-export async function seedPlaced(store: Store, orgId: OrgId, nodeId: NodeId, given: Partial<NewInstance> = {}): Promise<InstanceRecord> {
+export async function seedPlaced(
+  store: StoreAccess,
+  orgId: OrgId,
+  nodeId: NodeId,
+  given: Partial<NewInstance> = {},
+): Promise<InstanceRecord> {
   const made = await seedInstance(store, orgId, given)
-  const placed = must(await store.write('system:test', (tx) => placeInstance(tx, made.id, nodeId)))
+  const placed = must(await store.write('system:test', (tx) => tx.placeInstance(made.id, nodeId)))
   if (placed === null) throw new Error('was not placed')
   return placed
 }

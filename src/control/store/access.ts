@@ -1,5 +1,5 @@
 // What the loops, the agents' link and the verbs of people ask of a store, and nothing else: they take a StoreAccess and cannot tell
-// which one they have. There are two: PostgreSQL (store.ts), and the simulator's in memory (tests/sim). One suite, conformance-*.ts,
+// which one they have. There are two: PostgreSQL (store.ts), and the simulator's in memory (tests/sim). One suite, tests/store,
 // holds both to the same meaning.
 //
 // Every implementation promises: a write happens whole or not at all, and what it read under its locks stays true until it ends; the

@@ -2,9 +2,17 @@
 import type { InstanceId, OrgId } from '../../contracts/ids.ts'
 import type { PhaseKind } from '../../contracts/phase.ts'
 import type { HealRecord } from '../model/heal.ts'
+import type { InstanceRecord } from '../model/instance.ts'
 
 /** States in which the node does nothing more by itself. */
 export const HEALABLE: readonly PhaseKind[] = ['failed', 'lost']
+
+/** It may need the healer, who has no work yet for its present generation. */
+export const isHealable = (now: InstanceRecord, heal: HealRecord | undefined): boolean =>
+  HEALABLE.includes(now.phase.kind) &&
+  now.deletedAtMs === null &&
+  now.want === 'running' &&
+  (heal === undefined || heal.generation < now.generation)
 
 export interface NewHeal {
   readonly instanceId: InstanceId

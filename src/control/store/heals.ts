@@ -135,13 +135,6 @@ export function finishHeal(tx: Tx, heal: ClaimedHeal): Promise<Result<boolean, F
   })
 }
 
-/** Drops the work of an instance whoever holds it: it healed by itself, was stopped, or is gone. */
-export function dropHeal(tx: Tx, instanceId: InstanceId): Promise<Result<void, Failure>> {
-  return attempt(async () => {
-    await tx.db.deleteFrom('heals').where('instance_id', '=', instanceId).execute()
-  })
-}
-
 export function getHeal(db: Db, instanceId: InstanceId): Promise<Result<HealRecord | null, Failure>> {
   return attempt(async () => {
     const row = await db.selectFrom('heals').select(HEAL_COLUMNS).where('instance_id', '=', instanceId).executeTakeFirst()

@@ -10,6 +10,12 @@ export function json(value: object): string {
   return SUSPECT.test(text) ? JSON.stringify(clean(value)) : text
 }
 
+/** The value as it comes back out of a jsonb column, for a store that has none. */
+export function storable<T extends object>(value: T): T {
+  // The parse edge of our own writing: cleaning changes no shape.
+  return SUSPECT.test(JSON.stringify(value)) ? (clean(value) as T) : value
+}
+
 const SUSPECT = /\\u0000|\\ud[89a-f]/i
 
 function clean(value: unknown): unknown {

@@ -8,6 +8,7 @@ import { type Failure, failure } from '../../contracts/errors.ts'
 import { attempt, ConnectionLost, expected } from './attempt.ts'
 import type { Tx } from './db.ts'
 import { connectDedicated, type Dedicated } from './dedicated.ts'
+import { leaseLost } from './lease-lost.ts'
 import { LOCKS } from './transaction.ts'
 
 /** How often the lock is asked for, so how long a takeover takes at most. Asking can be cancelled, waiting in the server cannot. */
@@ -64,5 +65,5 @@ export async function checkLease(tx: Tx, lease: Pick<Lease, 'name' | 'epoch'>): 
   )
   if (!row.ok) return row
   if (row.value?.epoch === lease.epoch) return OK
-  return err(failure('lease_lost', `Another replica has taken over ${lease.name}.`, { lease: lease.name, epoch: lease.epoch }))
+  return err(leaseLost(lease))
 }

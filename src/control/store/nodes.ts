@@ -10,6 +10,7 @@ import { nodeRules, theNode } from './find.ts'
 import { json } from './json.ts'
 import { RESERVES } from './ledger.ts'
 import { checkCursor, type Page, type PageQuery, pageOf } from './page.ts'
+import { UNRESERVED } from './placement-fold.ts'
 import { nodeRecord } from './records.ts'
 import {
   connectedEvent,
@@ -82,7 +83,7 @@ async function mayRun(db: Db, nodeId: NodeId): Promise<boolean> {
     .select('id')
     .where('node_id', '=', nodeId)
     .where('deleted_at_ms', 'is', null)
-    .where('state', 'not in', ['pending', 'placed', 'stopped', 'completed', 'failed', 'quarantined', 'lost', 'deleted'])
+    .where('state', 'not in', UNRESERVED)
     .limit(1)
     .executeTakeFirst()
   return row !== undefined

@@ -7,6 +7,10 @@ import type { Actor } from '../model/actor.ts'
 import type { InstanceRecord, NodeRefusal } from '../model/instance.ts'
 import { type InstanceFold, ownPhase, stepTo } from './instance-fold.ts'
 
+/** It wants a node and has none. */
+export const isUnplaced = ({ phase, deletedAtMs, nodeId, want }: InstanceRecord): boolean =>
+  phase.kind === 'pending' && deletedAtMs === null && nodeId === null && want === 'running'
+
 export function foldPlaced(now: InstanceRecord, nodeId: NodeId, actor: Actor, nowMs: number): InstanceFold {
   const phase = ownPhase('placed', 'requested', nowMs)
   const { step, event } = stepTo(now, phase, nowMs)
@@ -59,6 +63,10 @@ export interface Ledger {
 
 /** States that need no memory, unless it is wished to run. */
 export const UNRESERVED: readonly PhaseKind[] = ['pending', 'placed', 'stopped', 'completed', 'failed', 'quarantined', 'lost', 'deleted']
+
+/** What neither runs nor shall run counts nothing. */
+export const reserves = ({ want, phase, deletedAtMs }: InstanceRecord): boolean =>
+  deletedAtMs === null && (((want === 'running' || want === 'paused') && phase.kind !== 'completed') || !UNRESERVED.includes(phase.kind))
 
 /** null = there is room. Memory only: CPU is shared in time, so it is a matter of scoring. */
 export function refuseForSize(now: InstanceRecord, nodeId: NodeId, ledger: Ledger): Failure | null {
