@@ -20,8 +20,10 @@ import type { InstanceFiles } from './execute/files.ts'
 import { createLedger, type Ledger } from './execute/ledger.ts'
 import type { Ports } from './execute/ports.ts'
 import { answer } from './execute/requests.ts'
+import type { Residue } from './execute/residue.ts'
 import { LIMITS } from './limits.ts'
 import { type Link, openLink } from './link/link.ts'
+import { type Collecting, evidenceKeeper, makeCollecting } from './loop/collecting.ts'
 import { type Entry, holdsReservation } from './loop/entry.ts'
 import { Gate } from './loop/gate.ts'
 import { registerGauges } from './loop/gauges.ts'
@@ -29,6 +31,7 @@ import { createHealthKeeper, type HealthKeeper, isGated } from './loop/health.ts
 import { Instances } from './loop/instances.ts'
 import { createReporter, type Reporter } from './loop/reporter.ts'
 import { createScanner, type Scanner } from './loop/scanner.ts'
+import { Survey } from './loop/survey.ts'
 import { createMonitor, type Monitor } from './monitor/monitor.ts'
 import type { Readings } from './monitor/readings.ts'
 import { lookAt, lookAtAll } from './observe/look.ts'
@@ -54,6 +57,7 @@ export interface AgentParts {
   readonly config: AgentConfig
   readonly drivers: ReadonlyMap<Runtime, Driver>
   readonly files: InstanceFiles
+  readonly residue: Residue
   readonly ports: Ports
   readonly readings: Readings
   /** Whose filesystems the monitor watches. */
@@ -81,14 +85,16 @@ export interface Agent {
 
 /** Ready when what a former agent left has been read, and looked at in every runtime that answers; the control plane is dialled in the background. */
 export async function runAgent(parts: AgentParts): Promise<Result<Agent, Failure>> {
-  const { nodeId, clock, log, drivers, files, ports, control, cleanup } = parts
+  const { nodeId, clock, log, drivers, files, ports, control, cleanup, config } = parts
   const startedMs = clock.elapsedMs()
   const loaded = await files.load()
   if (!loaded.ok) {
     await cleanup.run()
     return loaded
   }
-  const { shared, instances, scanner, reporter } = assemble(parts)
+  const untold = await parts.residue.untold.load()
+  if (!untold.ok) log.warn('collected resources not read', { error_code: untold.error.code, error: untold.error.detail })
+  const { shared, instances, scanner, reporter, survey } = assemble(parts)
   // Alone it is there to stop what runs; it must not first start again what an orderly end has stopped.
   if (control === null) instances.beginShutdown()
   instances.adopt(loaded.value)
@@ -97,7 +103,25 @@ export async function runAgent(parts: AgentParts): Promise<Result<Agent, Failure
   await waitAtMost(clock, LIMITS.startPatienceMs, Promise.all([...drivers.values()].map(watch)))
   await scanner.start()
   log.info('agent started', { node_id: nodeId, adopted: loaded.value.length, duration_ms: clock.elapsedMs() - startedMs })
-  connect(shared, instances, scanner, reporter)
+  // Alone it is there to stop what runs, and can tell nobody what else it did.
+  if (control !== null) {
+    const collecting = makeCollecting(
+      {
+        ...parts,
+        log: shared.log,
+        config: config.gc,
+        limits: LIMITS,
+        instances,
+        scanner,
+        survey,
+        send: (items) => shared.link?.sendCollected(items) ?? false,
+      },
+      untold.ok ? untold.value : [],
+    )
+    cleanup.add('garbage collection', () => collecting.close())
+    connect(shared, control, { instances, scanner, reporter, collecting })
+    collecting.collector.start()
+  }
   return ok({
     nodeId,
     health: () => healthOf(parts, scanner, shared.link),
@@ -148,7 +172,9 @@ function assemble(parts: AgentParts) {
   const { cores } = monitor.capacity()
   const startsMax = Math.max(4, LIMITS.startsPerCore * cores)
   const starts = new Map([...drivers.keys()].map((runtime) => [runtime, semaphore(startsMax)] as const))
-  const executing: ExecuteDeps = { clock, limits: LIMITS, drivers, ledger, ports, starts, nodeId }
+  const evidence = { clock, log, files: parts.residue.evidence, limits: LIMITS }
+  const beforeForget = evidenceKeeper(evidence, config.gc.evidenceMs)
+  const executing: ExecuteDeps = { clock, limits: LIMITS, drivers, ledger, ports, starts, nodeId, beforeForget }
   const reporter = createReporter({
     clock,
     batchMax: LIMITS.reportBatchMax,
@@ -168,10 +194,11 @@ function assemble(parts: AgentParts) {
   cleanup.add('reporter', () => reporter.close())
   const health = makeHealth(shared, instances, reporter)
   registerGauges(parts.meter, instances.entries, clock, gate)
-  const scanner = makeScanner(shared, instances)
+  const survey = new Survey([...drivers.keys()], instances.entries)
+  const scanner = makeScanner(shared, instances, survey)
   cleanup.add('scanner', () => scanner.close())
   cleanup.add('requests', () => shared.closing.abort(new Error('the agent is closing')))
-  return { shared, instances, scanner, reporter }
+  return { shared, instances, scanner, reporter, survey }
 }
 
 function makeMonitor({ clock, config, meter, readings, paths }: AgentParts, log: Logger): Monitor {
@@ -243,7 +270,7 @@ function makeHealth({ parts, log }: Shared, instances: Instances, reporter: Repo
   return health
 }
 
-function makeScanner(shared: Shared, instances: Instances): Scanner {
+function makeScanner(shared: Shared, instances: Instances, survey: Survey): Scanner {
   const { parts, log, closing } = shared
   const { clock, config, drivers, meter } = parts
   const scanner: Scanner = createScanner({
@@ -260,6 +287,7 @@ function makeScanner(shared: Shared, instances: Instances): Scanner {
       return driver ? lookAtAll(clock, driver, LIMITS.listDeadlineMs, closing.signal) : err(failure('runtime_unavailable', runtime))
     },
     status: async (runtime) => statusOf(clock, drivers.get(runtime), runtime, closing.signal),
+    heard: (runtime, listed) => survey.heard(runtime, listed),
     statusChanged: () => shared.link?.sendFacts(nodeFacts(shared, scanner)),
   })
   return scanner
@@ -274,13 +302,28 @@ const nodeFacts = ({ monitor, parts }: Shared, scanner: Scanner): NodeFacts => (
   agentVersion: AGENT_VERSION,
 })
 
-/** Dials the control plane in the background; does nothing for an agent that works alone. */
-function connect(shared: Shared, instances: Instances, scanner: Scanner, reporter: Reporter): void {
+interface Connected {
+  readonly instances: Instances
+  readonly scanner: Scanner
+  readonly reporter: Reporter
+  readonly collecting: Collecting
+}
+
+/** Dials the control plane in the background. */
+function connect(shared: Shared, control: NonNullable<AgentParts['control']>, connected: Connected): void {
   const { parts, log, monitor, ledger } = shared
-  const { nodeId, bootId, clock, random, drivers, control } = parts
-  if (control === null) return
+  const { nodeId, bootId, clock, random, drivers, residue } = parts
+  const { instances, scanner, reporter, collecting } = connected
+  const { collector, outbox } = collecting
   const usage = () => monitor.usage(ledger.reservedMemoryBytes)
-  const requests = { clock, limits: LIMITS, drivers, record: (id: InstanceId) => instances.entries.get(id)?.record }
+  const requests = {
+    clock,
+    limits: LIMITS,
+    drivers,
+    record: (id: InstanceId) => instances.entries.get(id)?.record,
+    evidence: residue.evidence,
+    collectGarbage: (asked: Parameters<typeof collector.ask>[0]) => collector.ask(asked),
+  }
   const link = openLink({
     controlUrl: control.url,
     token: control.token,
@@ -297,16 +340,23 @@ function connect(shared: Shared, instances: Instances, scanner: Scanner, reporte
       for (const [id, { record }] of instances.entries)
         if (!known.has(id) && record.phase.kind !== 'deleted') log.warn('instance unknown to the control plane', { instance_id: id })
       instances.setDesired(items)
+      collector.welcomed(known)
       // After the wishes: of an instance whose journal was lost, too, it has to be known how far it was numbered.
       for (const { id, seq } of seen) instances.acked(id, seq)
     },
-    onDesired: (items) => instances.setDesired(items),
+    onDesired: (items) => {
+      instances.setDesired(items)
+      collector.known(items.map((item) => item.id))
+    },
+    onCollected: (keys) => outbox.stored(keys),
     onAck: (items) => {
       for (const { id, seq } of items) instances.acked(id, seq)
     },
     onRequest: (request, send, signal) => answer(requests, request, send, signal),
     onConnected: (connected) => {
-      if (connected) reporter.resendAll()
+      if (!connected) return
+      reporter.resendAll()
+      outbox.flush()
     },
   })
   shared.link = link

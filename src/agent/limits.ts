@@ -20,6 +20,26 @@ export const LIMITS = {
   /** Beyond the grace of the instance itself. */
   stopMarginMs: 30_000,
   stopGraceMsMax: 600_000,
+  /** Between SIGTERM and SIGKILL of what nobody knows; its own wish is not known either. */
+  collectGraceMs: 10_000,
+  /** Collected at once. */
+  collectsAtOnce: 4,
+  imageDeadlineMs: 60_000,
+  /** Reading the last output of one incarnation. */
+  evidenceDeadlineMs: 10_000,
+  /** Evidence of deleted instances on this node. */
+  evidenceMax: 500,
+  evidenceBytesMax: 256 * 2 ** 20,
+  /** A question about garbage waits this long for a runtime to list, */
+  gcListPatienceMs: 8000,
+  /** and this long for what is being collected; it goes on afterwards. */
+  gcAnswerMs: 20_000,
+  /** Deletions that the control plane has not stored yet; of more the oldest are only in the log. */
+  collectedMax: 1000,
+  collectedResendMs: 30_000,
+  /** Candidates whose size is asked for. */
+  weighedMax: 100,
+  weighDeadlineMs: 5000,
   statusDeadlineMs: 10_000,
   probeDeadlineMs: 5000,
   statsDeadlineMs: 10_000,

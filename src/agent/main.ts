@@ -15,6 +15,7 @@ import type { Driver } from './drivers/driver.ts'
 import { createProcessDriver } from './drivers/process/driver.ts'
 import { openInstanceFiles } from './execute/files.ts'
 import { createPorts } from './execute/ports.ts'
+import { openResidue } from './execute/residue.ts'
 import { bootMark, machineSources, nodeIdentity } from './identity.ts'
 import { kernelReadings } from './monitor/readings.ts'
 
@@ -60,6 +61,7 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent, F
     config,
     drivers,
     files: openInstanceFiles(stateDir, log.child('journal')),
+    residue: openResidue(stateDir),
     ports: createPorts(),
     readings: kernelReadings(),
     paths: [stateDir],

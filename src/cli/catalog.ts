@@ -9,6 +9,7 @@ import { doctor } from './verbs/doctor.ts'
 import { down } from './verbs/down.ts'
 import { events } from './verbs/events.ts'
 import { exec } from './verbs/exec.ts'
+import { gc } from './verbs/gc.ts'
 import { history } from './verbs/history.ts'
 import { launch } from './verbs/launch.ts'
 import { LIFECYCLE } from './verbs/lifecycle.ts'
@@ -58,5 +59,6 @@ export const VERBS: readonly ListedVerb[] = [
   tokens,
   tokensCreate,
   tokensRevoke,
+  gc,
   completion(() => VERBS),
 ]

@@ -2,11 +2,12 @@
 // JSON text frames, one message each. The agent dials; control never does. Every message may be lost with the connection:
 // after a reconnect the agent says hello again, gets the whole desired set, and sends every observation not yet acknowledged.
 import { z } from 'zod'
+import { Collected, GarbageReport } from './garbage.ts'
 import { InstanceId, NodeId, OrgId } from './ids.ts'
 import { Attempt, CheckStanding, CloudInitStatus, Exit, HealthWord, LastError, PHASE_KINDS, Phase, type PhaseKind } from './phase.ts'
 import { InstanceSpec, RecoveryMode, Runtime } from './spec.ts'
 
-export const PROTOCOL_VERSION = 2
+export const PROTOCOL_VERSION = 3
 export const LINK_PATH = '/v1/agent/link'
 export const LINK_MESSAGE_BYTES_MAX = 64 * 2 ** 20
 
@@ -24,6 +25,8 @@ export const Desired = z.object({
   restartSeq: z.number(),
   recoverSeq: z.number(),
   healSeq: z.number(),
+  /** Deleted with its evidence. */
+  purge: z.boolean().optional(),
 })
 export type Desired = z.infer<typeof Desired>
 
@@ -124,6 +127,10 @@ export const AgentRequest = z.discriminatedUnion('op', [
     user: z.string().nullable(),
   }),
   z.object({ op: z.literal('stats'), instanceId: InstanceId }),
+  /** What is garbage on this node; unless `dryRun`, what is due is collected. */
+  z.object({ op: z.literal('gc'), dryRun: z.boolean(), images: z.boolean(), unknown: z.boolean() }),
+  /** Removes the evidence of an instance that is gone. */
+  z.object({ op: z.literal('purge'), instanceId: InstanceId }),
 ])
 export type AgentRequest = z.infer<typeof AgentRequest>
 
@@ -175,12 +182,15 @@ export const FromAgent = z.discriminatedUnion('type', [
     stats: Stats.nullable(),
     /** Log bytes that bounded files had dropped before this reader came to them; what its chunks told is in it. */
     lostBytes: z.number().nullable(),
+    gc: GarbageReport.optional(),
   }),
+  /** Sent again until it is stored. */
+  z.object({ type: z.literal('collected'), items: z.array(Collected) }),
 ])
 export type FromAgent = z.infer<typeof FromAgent>
 
 export const FromControl = z.discriminatedUnion('type', [
-  /** The whole desired set of this node. An instance the agent has and this lacks is left alone and reported, never removed. */
+  /** The whole desired set of this node. An instance the agent has and this lacks is reported, and left to garbage collection. */
   z.object({ type: z.literal('welcome'), items: z.array(Desired), seen: z.array(z.object({ id: InstanceId, seq: z.number() })) }),
   z.object({ type: z.literal('refused'), error: WireFailure }),
   z.object({ type: z.literal('desired'), items: z.array(Desired) }),
@@ -190,5 +200,7 @@ export const FromControl = z.discriminatedUnion('type', [
   z.object({ type: z.literal('request'), requestId: z.string(), request: AgentRequest, windowBytes: z.number() }),
   z.object({ type: z.literal('credit'), requestId: z.string(), bytes: z.number() }),
   z.object({ type: z.literal('cancel'), requestId: z.string() }),
+  /** These deletions are stored. */
+  z.object({ type: z.literal('collected'), keys: z.array(z.string()) }),
 ])
 export type FromControl = z.infer<typeof FromControl>

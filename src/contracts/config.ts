@@ -1,6 +1,7 @@
 // holdfast.config.toml: its schema and its compiled form. One file for every process; each takes what concerns it. Unknown keys are
 // refused. The order of precedence (defaults, file, environment, flags) is the command line's business, cli/config.
 import { z } from 'zod'
+import { type GcConfig, GcSection } from './gc-config.ts'
 import { LABEL_KEY, LABEL_VALUE } from './labels.ts'
 import { type ReliabilityConfig, ReliabilitySection } from './reliability.ts'
 import { Duration, Memory } from './units.ts'
@@ -32,6 +33,7 @@ export interface HoldfastConfig {
   }
   readonly dockerSocket: string
   readonly reliability: ReliabilityConfig
+  readonly gc: GcConfig
 }
 
 export const CONFIG_FILE_NAME = 'holdfast.config.toml'
@@ -89,10 +91,11 @@ export const ConfigFile = z.strictObject({
     })
     .prefault({}),
   reliability: ReliabilitySection,
+  gc: GcSection,
 })
 
 export function compileConfig(parsed: z.output<typeof ConfigFile>): HoldfastConfig {
-  const { log, metrics, server, store, node, docker, reliability } = parsed
+  const { log, metrics, server, store, node, docker, reliability, gc } = parsed
   return {
     log,
     metrics,
@@ -111,6 +114,7 @@ export function compileConfig(parsed: z.output<typeof ConfigFile>): HoldfastConf
     },
     dockerSocket: docker.socket,
     reliability,
+    gc,
   }
 }
 

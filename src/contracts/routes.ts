@@ -6,6 +6,7 @@ import {
   AuditView,
   EnvStatusView,
   EventView,
+  GarbageView,
   HealthView,
   HistoryView,
   InstanceView,
@@ -46,6 +47,9 @@ const Empty = z.strictObject({}).optional()
 const Name = z
   .string()
   .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be 1 to 63 of a-z 0-9 - and begin and end with a letter or digit')
+
+const Garbage = { node: z.string().max(128).optional(), images: flag.optional(), unknown: flag.optional() }
+const GarbageBody = { node: z.string().max(128).optional(), images: z.boolean().optional(), unknown: z.boolean().optional() }
 
 const verb = (name: string, summary: string) =>
   route({
@@ -117,9 +121,10 @@ export const ROUTES = {
   deleteInstance: route({
     method: 'DELETE',
     path: '/v1/instances/:id',
-    summary: 'Delete an instance',
+    summary: 'Delete an instance; purge=true leaves no evidence of it either',
     role: 'operator',
     params: Id,
+    query: z.strictObject({ purge: flag.optional() }),
     status: 202,
     out: InstanceView,
     mutation: true,
@@ -326,6 +331,25 @@ export const ROUTES = {
     status: 202,
     out: EnvStatusView,
     mutation: true,
+  }),
+  showGarbage: route({
+    method: 'GET',
+    path: '/v1/gc',
+    summary: 'What garbage collection has found, on all connected nodes or one: what, why, how old, how big, due or not',
+    role: 'viewer',
+    query: z.strictObject(Garbage),
+    status: 200,
+    out: GarbageView,
+  }),
+  collectGarbage: route({
+    method: 'POST',
+    path: '/v1/gc',
+    summary:
+      'Collect now what is due; every guard holds. images: images too; unknown: instances only their node knows, whatever their share',
+    role: 'operator',
+    body: z.strictObject({ ...GarbageBody }).optional(),
+    status: 200,
+    out: GarbageView,
   }),
   health: route({ method: 'GET', path: '/health', summary: 'Health of each subsystem', role: null, status: 200, out: HealthView }),
 } as const

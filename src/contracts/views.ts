@@ -1,5 +1,6 @@
 // What the API answers with: snake_case, RFC 3339 times, bytes, `_ms` durations. Output shapes; inputs live in spec.ts and routes.ts.
 import { z } from 'zod'
+import { GarbageKind, GarbageReason } from './garbage.ts'
 import { CheckStanding, LastError } from './phase.ts'
 
 const time = z.iso.datetime()
@@ -250,3 +251,29 @@ export const HealthView = z.object({
 export type HealthView = z.infer<typeof HealthView>
 
 export const page = <Item extends z.ZodType>(item: Item) => z.object({ items: z.array(item), next_cursor: z.string().nullable() })
+
+const GarbageItemView = z.object({
+  /** null = the control plane's own. */
+  node_id: z.string().nullable(),
+  kind: GarbageKind,
+  reason: GarbageReason,
+  id: z.string(),
+  incarnation: z.number().nullable(),
+  runtime: z.string().nullable(),
+  detail: z.string(),
+  age_ms: z.number(),
+  bytes: z.number().nullable(),
+})
+/** `due_in_ms`: null = never by itself. `nodes`: each that was asked, with what it could not look at; `error` when it did not answer. */
+export const GarbageView = z.object({
+  candidates: z.array(GarbageItemView.extend({ due: z.boolean(), due_in_ms: z.number().nullable() })),
+  collected: z.array(GarbageItemView),
+  nodes: z.array(
+    z.object({
+      node_id: z.string(),
+      notes: z.array(z.string()),
+      error: z.object({ code: z.string(), detail: z.string() }).nullable(),
+    }),
+  ),
+})
+export type GarbageView = z.infer<typeof GarbageView>

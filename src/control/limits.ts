@@ -29,6 +29,9 @@ export const LIMITS = {
   outputKeepAliveMs: 30_000,
   streamHeadMs: 1000,
   statsMs: 10_000,
+  /** Below what a client waits for an answer. */
+  gcMs: 25_000,
+  purgeMs: 2000,
   linkHelloMs: 10_000,
   linkPingMs: 5000,
   linkSilenceMs: 15_000,

@@ -88,6 +88,7 @@ async function start(options: ControlOptions, cleanup: Cleanup): Promise<Result<
     meter,
     log: options.log.child('api'),
     limits: LIMITS,
+    gc: config.gc,
     version: CONTROL_VERSION,
     defaultOrg: tokens.value.defaultOrg,
     renderMetrics: telemetry.render,
@@ -165,11 +166,12 @@ async function ensureTokens(options: ControlOptions, store: Store): Promise<Resu
 /** Several control planes on one database have a data directory each: their tokens must not replace each other's. */
 const suffixOf = (secret: string): string => createHash('sha256').update(`name ${secret}`).digest('hex').slice(0, 8)
 
-const loopsConfig = ({ loops }: ControlOptions, { retention }: ControlConfig): LoopsConfig => ({
+const loopsConfig = ({ loops }: ControlOptions, { retention, gc }: ControlConfig): LoopsConfig => ({
   ...LOOPS_DEFAULTS,
   eventsKeptMs: retention.eventsMs,
   keysKeptMs: retention.keysMs,
   deletedKeptMs: retention.deletedMs,
+  gc,
   ...loops,
 })
 

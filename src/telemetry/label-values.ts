@@ -1,7 +1,8 @@
 // The closed sets behind the labels of the instruments. A series that exists from the start with the value zero is what makes
-// rate() and increase() see the first event; a set that is not here (paths, collector kinds) starts with its first event.
+// rate() and increase() see the first event; a set that is not here (paths) starts with its first event.
 import { CHECK_FAILURE_REASONS } from '../contracts/check-reasons.ts'
 import { ERRORS } from '../contracts/errors.ts'
+import { GARBAGE } from '../contracts/garbage.ts'
 import { type MetricName, ORPHAN_REASONS } from '../contracts/metrics.ts'
 import { PHASE_KINDS } from '../contracts/phase.ts'
 import { ROUTES, UNTIMED_PATHS } from '../contracts/routes.ts'
@@ -36,6 +37,8 @@ const CLOSED: Partial<Record<MetricName, () => readonly LabelSet[]>> = {
   vm_recovery_episodes_total: () => product({ ...orphanReason, outcome: OUTCOMES }),
   vm_recovery_duration_seconds: () => product({ outcome: OUTCOMES }),
   vm_orphans: () => product(orphanReason),
+  gc_deleted_total: () => GARBAGE.map(({ kind, reason }) => ({ kind, reason })),
+  gc_candidates: () => GARBAGE.map(({ kind, reason }) => ({ kind, reason })),
   instances: () => product({ ...runtime, state: PHASE_KINDS }),
   instance_crash_loops: () => product(runtime),
   instances_quarantined: () => product(runtime),

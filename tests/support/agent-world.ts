@@ -5,9 +5,11 @@ import { createFakeDriver } from '../../src/agent/drivers/fake/fake-driver.ts'
 import { type ExecuteDeps, execute } from '../../src/agent/execute/execute.ts'
 import { createLedger } from '../../src/agent/execute/ledger.ts'
 import { LIMITS } from '../../src/agent/limits.ts'
+import { evidenceKeeper, makeCollecting } from '../../src/agent/loop/collecting.ts'
 import { Gate } from '../../src/agent/loop/gate.ts'
 import { Instances } from '../../src/agent/loop/instances.ts'
 import { createScanner } from '../../src/agent/loop/scanner.ts'
+import { Survey } from '../../src/agent/loop/survey.ts'
 import type { JournalLine } from '../../src/agent/model/record.ts'
 import { lookAt, lookAtAll } from '../../src/agent/observe/look.ts'
 import type { Logger } from '../../src/base/log.ts'
@@ -15,12 +17,15 @@ import { err, OK, type Result } from '../../src/base/result.ts'
 import { semaphore } from '../../src/base/semaphore.ts'
 import type { Desired } from '../../src/contracts/agent-protocol.ts'
 import type { Failure } from '../../src/contracts/errors.ts'
+import type { Collected } from '../../src/contracts/garbage.ts'
+import { DEFAULT_GC, type GcConfig } from '../../src/contracts/gc-config.ts'
 import type { InstanceId } from '../../src/contracts/ids.ts'
 import type { Meter } from '../../src/contracts/metrics.ts'
 import { DEFAULT_RELIABILITY } from '../../src/contracts/reliability.ts'
 import { specOf } from './control-records.ts'
 import { desiredOf } from './desired.ts'
 import { ManualClock, seededRandom } from './manual-clock.ts'
+import { memoryResidue } from './memory-residue.ts'
 import { POLICY } from './plan-world.ts'
 
 export const ID = desiredOf().id
@@ -62,6 +67,7 @@ export function agent(
   const say = (level: string) => (msg: string) => void logs.push({ level, msg })
   const log = { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') }
   const ledger = createLedger(() => OK)
+  const residue = memoryResidue()
   const deps: ExecuteDeps = {
     clock,
     limits: LIMITS,
@@ -70,6 +76,7 @@ export function agent(
     ports: PORTS,
     starts: new Map([['fake', semaphore(4)]]),
     nodeId: 'node-1',
+    beforeForget: evidenceKeeper({ clock, log, files: residue.evidence, limits: LIMITS }, DEFAULT_GC.evidenceMs),
   }
   const gate = new Gate({ clock, log, concurrencyMax, breaker: DEFAULT_RELIABILITY.breaker, nudge: (id) => instances.nudge(id) })
   const instances: Instances = new Instances({
@@ -98,7 +105,8 @@ export function agent(
   })
   open.push(instances)
   void driver.watch((event) => void (event.kind === 'instance' && instances.lookAgain(event.id)))
-  const scanner = scannerOf(clock, driver, instances, log)
+  const survey = new Survey(['fake'], instances.entries)
+  const scanner = scannerOf(clock, driver, instances, log, survey)
   return {
     clock,
     driver,
@@ -111,12 +119,35 @@ export function agent(
     looking,
     kept,
     ledger,
+    residue,
+    /** Garbage collection as it is wired in an agent. */
+    collecting: (config: Partial<GcConfig> = {}) => {
+      const sent: Collected[] = []
+      const made = makeCollecting(
+        {
+          clock,
+          random: seededRandom(2),
+          log,
+          meter: QUIET,
+          config: { ...DEFAULT_GC, ...config },
+          limits: LIMITS,
+          drivers: deps.drivers,
+          residue,
+          instances,
+          scanner,
+          survey,
+          send: (items) => sent.push(...items) > 0,
+        },
+        [],
+      )
+      return { ...made, sent }
+    },
     entry: () => instances.entries.get(ID),
     kind: () => instances.entries.get(ID)?.record.phase.kind,
   }
 }
 
-const scannerOf = (clock: ManualClock, driver: Driver, instances: Instances, log: Logger) =>
+const scannerOf = (clock: ManualClock, driver: Driver, instances: Instances, log: Logger, survey: Survey) =>
   createScanner({
     clock,
     log,
@@ -128,5 +159,6 @@ const scannerOf = (clock: ManualClock, driver: Driver, instances: Instances, log
     startPatienceMs: 1500,
     list: () => lookAtAll(clock, driver, 5000, new AbortController().signal),
     status: (_runtime) => driver.status(new AbortController().signal),
+    heard: (runtime, listed) => survey.heard(runtime, listed),
     statusChanged() {},
   })

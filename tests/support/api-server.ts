@@ -1,9 +1,11 @@
 // The API on a real store, without loops: nothing happens but what a test asks for. Closed when the test ends.
+
 import { expect, onTestFinished } from 'vitest'
 import { z } from 'zod'
 import { silentLogger } from '../../src/base/log.ts'
 import { systemClock, systemRandom } from '../../src/base/system.ts'
 import { type Client, createClient } from '../../src/client/client.ts'
+import { DEFAULT_GC, type GcConfig } from '../../src/contracts/gc-config.ts'
 import { newId, type OrgId } from '../../src/contracts/ids.ts'
 import type { Role } from '../../src/contracts/routes.ts'
 import type { InstanceInput } from '../../src/contracts/spec.ts'
@@ -32,6 +34,7 @@ export interface ApiServer {
 export interface ApiServerOptions {
   readonly store?: Store
   readonly limits?: Partial<ApiLimits>
+  readonly gc?: GcConfig
   readonly checks?: ApiDeps['checks']
   readonly log?: ApiDeps['log']
 }
@@ -75,6 +78,7 @@ export async function apiServer(bench: Pick<StoreBench, 'store'>, given: ApiServ
     log: given.log ?? silentLogger,
     meter: telemetry.meter,
     limits: { ...LIMITS, ...given.limits },
+    gc: given.gc ?? DEFAULT_GC,
     version: '0.0.0',
     defaultOrg: org.id,
     renderMetrics: telemetry.render,

@@ -43,6 +43,7 @@ export function instanceOf(given: Partial<InstanceRecord> = {}): InstanceRecord 
     labels: {},
     metadata: {},
     want: 'running',
+    purge: false,
     generation: 1,
     restartSeq: 0,
     recoverSeq: 0,

@@ -98,6 +98,7 @@ export function startLink(controlUrl: string, given: Partial<LinkDeps> = {}) {
     usage: () => USAGE,
     onWelcome: (items, seen) => events.push(`welcome ${items.map(({ name }) => name).join()} ${seen.map(({ seq }) => seq).join()}`),
     onDesired: (items) => events.push(`desired ${items.map(({ name }) => name).join()}`),
+    onCollected: (keys) => events.push(`collected ${keys.join()}`),
     onAck: (items) => events.push(`ack ${items.map(({ seq }) => seq).join()}`),
     onRequest: async () => ({ error: null, exitCode: 0, stats: null, lostBytes: null }),
     onConnected: (connected) => events.push(connected ? 'connected' : 'gone'),

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { systemClock, systemRandom } from '../../base/system.ts'
 import { type Bench, joined, must, type Program, until } from './conformance-kit.ts'
+import { strangers } from './conformance-strangers.ts'
 import type { Emit, LogChunk } from './driver.ts'
 
 type Case = (bench: Bench) => Promise<void>
@@ -394,6 +395,6 @@ const trust = {
   },
 } as const satisfies Record<string, Case>
 
-const ALL = { ...life, ...ends, ...evidence, ...trust }
+const ALL = { ...life, ...ends, ...evidence, ...trust, ...strangers }
 export type CaseName = keyof typeof ALL
 export const CASES: Readonly<Record<CaseName, Case>> = ALL

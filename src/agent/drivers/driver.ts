@@ -100,8 +100,29 @@ export type DriverEvent =
   /** The runtime went away or came back: everything must be listed again. */
   | { readonly kind: 'runtime'; readonly reachable: boolean }
 
+/** An image that this driver fetched and the runtime still has. */
+export interface FetchedImage {
+  /** As it was asked for. */
+  readonly image: string
+  /** The digest by which the runtime knows it. */
+  readonly imageId: string
+  readonly bytes: number
+  readonly pulledAtMs: number
+  /** Somebody else may need it: a container of anybody has it, or it has a name that we did not ask for. */
+  readonly used: boolean
+}
+
+/** The images of a runtime that has any. */
+export interface Images {
+  /** Only what this driver fetched itself, also in an earlier life. */
+  fetched(signal: AbortSignal): Promise<Result<readonly FetchedImage[], Failure>>
+  /** Looks again first, and leaves one that is used. On a missing one: ok. False: it is used. */
+  remove(image: string, imageId: string, signal: AbortSignal): Promise<Result<boolean, Failure>>
+}
+
 export interface Driver {
   readonly runtime: Runtime
+  readonly images: Images | null
   readonly can: { readonly exec: boolean; readonly pause: boolean; readonly stats: boolean }
   /** Is the runtime usable here, which version, what is missing. Never throws; bounded by the signal. */
   status(signal: AbortSignal): Promise<RuntimeStatus>
@@ -123,7 +144,7 @@ export interface Driver {
   resume(target: Target, signal: AbortSignal): Promise<Result<void, Failure>>
   /** Cheap evidence that it is alive and is ours: process state, engine inspect. */
   probe(target: Target, signal: AbortSignal): Promise<Result<void, Failure>>
-  /** Streams chunks until the end (or until aborted, when following). Works for ended incarnations whose logs are kept. */
+  /** Streams chunks until the end (or until aborted, when following). Works for ended incarnations whose logs are kept; an empty nonce asks by number alone. */
   logs(target: Target, options: LogOptions, emit: Emit, signal: AbortSignal): Promise<Result<LogsEnd, Failure>>
   /**
    * The exit code; of what cannot be run 127 or 126, as `not-run.ts` says. `exec_failed` when it could not be tried, and, with the field `timed_out`, when it was killed for its timeout.
@@ -131,6 +152,8 @@ export interface Driver {
    */
   exec(target: Target, options: ExecOptions, emit: Emit | null, signal: AbortSignal): Promise<Result<number, Failure>>
   stats(target: Target, signal: AbortSignal): Promise<Result<Stats, Failure>>
+  /** Bytes on disk that go when it and its output go; null = the runtime does not tell, or there is none. */
+  weigh(target: Target, signal: AbortSignal): Promise<Result<number | null, Failure>>
   /** Delete everything kept for the instance, logs too; only for deleted instances without runtime objects. */
   forget(id: InstanceId): Promise<Result<void, Failure>>
   /** Close watchers and connections; workloads keep running. */

@@ -30,6 +30,8 @@ export interface ExecuteDeps {
   /** One line per runtime: starts that hang in one engine hold up no recovery in another. */
   readonly starts: ReadonlyMap<Runtime, Semaphore>
   readonly nodeId: string
+  /** Told before everything that is kept of a deleted instance goes. Never fails. */
+  readonly beforeForget?: (driver: Driver, record: InstanceRecord, signal: AbortSignal) => Promise<void>
 }
 
 /** `seen`: the driver's own word on what now exists, so that the caller need not ask again. */
@@ -101,6 +103,7 @@ export async function execute(
         bounded(limits.removeDeadlineMs, 'stop_failed', (inner) => driver.remove(targetOf(record, object), inner)),
       )
     case 'forget':
+      await deps.beforeForget?.(driver, record, signal)
       return bounded(limits.removeDeadlineMs, 'stop_failed', () => driver.forget(action.id)).then(asDone)
     case 'pause':
       return bounded(limits.pauseDeadlineMs, 'runtime_unreachable', (inner) => driver.pause(targetOf(record), inner)).then(asDone)

@@ -3,11 +3,14 @@ import type { Clock } from '../../base/clock.ts'
 import { err, type Result } from '../../base/result.ts'
 import type { AgentRequest, ReplyChunk, Stats } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
+import type { GarbageReport } from '../../contracts/garbage.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { Runtime } from '../../contracts/spec.ts'
 import { CHUNK_BYTES_MAX } from '../../contracts/stream-window.ts'
 import type { Driver, Emit } from '../drivers/driver.ts'
 import type { InstanceRecord } from '../model/record.ts'
+import { readEvidence } from './evidence.ts'
+import type { EvidenceFiles } from './evidence-files.ts'
 import { guard } from './execute.ts'
 
 export interface Answer {
@@ -15,6 +18,7 @@ export interface Answer {
   readonly exitCode: number | null
   readonly stats: Stats | null
   readonly lostBytes: number | null
+  readonly gc?: GarbageReport
 }
 
 const NOTHING: Answer = { error: null, exitCode: null, stats: null, lostBytes: null }
@@ -24,6 +28,9 @@ export interface RequestDeps {
   readonly limits: { readonly statsDeadlineMs: number }
   readonly drivers: ReadonlyMap<Runtime, Driver>
   record(id: InstanceId): InstanceRecord | undefined
+  /** What is kept of instances that this node does not have any more. */
+  readonly evidence: EvidenceFiles
+  collectGarbage(asked: Omit<Extract<AgentRequest, { op: 'gc' }>, 'op'>): Promise<GarbageReport>
 }
 
 export async function answer(
@@ -32,7 +39,11 @@ export async function answer(
   hand: (chunk: ReplyChunk) => Promise<void>,
   signal: AbortSignal,
 ): Promise<Answer> {
+  if (request.op === 'gc') return { ...NOTHING, gc: await deps.collectGarbage(request) }
   const record = deps.record(request.instanceId)
+  if (request.op === 'purge') return answered(await deps.evidence.drop(request.instanceId))
+  if (request.op === 'logs' && (!record || record.phase.kind === 'deleted'))
+    return answered(await caught(() => readEvidence(deps.evidence, request.instanceId, request, inPieces(hand))))
   if (!record) return { ...NOTHING, error: failure('not_found', 'This node does not have the instance.') }
   const { runtime } = record.desired.spec
   const driver = deps.drivers.get(runtime)
@@ -70,6 +81,8 @@ export async function answer(
   }
 }
 
+const answered = (result: Result<unknown, Failure>): Answer => (result.ok ? NOTHING : { ...NOTHING, error: result.error })
+
 /** A driver's chunks as those of the link, none of them too large. Resolves when the last piece is on its way. */
 function inPieces(hand: (chunk: ReplyChunk) => Promise<void>): Emit {
   return async ({ stream, data, atMs, lostBytes = 0 }) => {
@@ -89,7 +102,9 @@ async function caught<T>(work: () => Promise<Result<T, Failure>>): Promise<Resul
   }
 }
 
-function refuse(record: InstanceRecord, driver: Driver, request: AgentRequest): Failure | undefined {
+type OfInstance = Exclude<AgentRequest, { op: 'gc' | 'purge' }>
+
+function refuse(record: InstanceRecord, driver: Driver, request: OfInstance): Failure | undefined {
   const { kind } = record.phase
   const living = kind === 'running' || kind === 'degraded' || kind === 'paused'
   if (request.op === 'logs') {

@@ -4,6 +4,7 @@
 import type { Logger } from '../../base/log.ts'
 import type { AgentRequest, FromAgent, ReplyChunk, Stats } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
+import type { GarbageReport } from '../../contracts/garbage.ts'
 import { chunkCost, SendWindow } from '../../contracts/stream-window.ts'
 import type { LINK_LIMITS } from './limits.ts'
 
@@ -12,6 +13,7 @@ export interface Answer {
   readonly exitCode: number | null
   readonly stats: Stats | null
   readonly lostBytes: number | null
+  readonly gc?: GarbageReport
 }
 
 /** Hands on one chunk. Resolves when it is on its way, or when the request is ending and nothing is handed on any more. */
@@ -56,7 +58,12 @@ export function createAnswers(outlet: Outlet, onRequest: OnRequest, limits: type
     try {
       answer = await onRequest(request, send, signal)
     } catch (error) {
-      if (!signal.aborted) log.error('request failed', { op: request.op, instance_id: request.instanceId, error: String(error) })
+      if (!signal.aborted)
+        log.error('request failed', {
+          op: request.op,
+          ...('instanceId' in request && { instance_id: request.instanceId }),
+          error: String(error),
+        })
       answer = failed(
         signal.aborted ? failure('cancelled', 'The request was cancelled.') : failure('internal', 'The agent could not answer.', {}, error),
       )

@@ -5,6 +5,7 @@
 import { backoffMs } from '../../base/backoff.ts'
 import type { Random } from '../../base/clock.ts'
 import { type NodeFacts, type Observed, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
+import type { Collected } from '../../contracts/garbage.ts'
 import { LINK_LIMITS } from './limits.ts'
 import { Session, type SessionDeps, type SessionEnd } from './session.ts'
 
@@ -17,6 +18,7 @@ export interface Link {
   /** False = not sent: not connected, or too much is buffered already. True = handed to the socket, which may still lose it. */
   sendObserved(items: readonly Observed[]): boolean
   sendFacts(facts: NodeFacts): boolean
+  sendCollected(items: readonly Collected[]): boolean
   connected(): boolean
   /** Hangs up and dials no more; resolves when nothing of it runs. */
   close(): Promise<void>
@@ -39,7 +41,7 @@ export function openLink(deps: LinkDeps): Link {
       await clock.sleep(redialMs(end, failures, random.fraction()), closing.signal).catch(() => {})
     }
   }
-  const guarded = (given: LinkDeps): Pick<LinkDeps, 'onWelcome' | 'onDesired' | 'onAck' | 'onConnected'> => {
+  const guarded = (given: LinkDeps): Pick<LinkDeps, 'onWelcome' | 'onDesired' | 'onAck' | 'onCollected' | 'onConnected'> => {
     // A bug behind one message must not end the connection for all the others.
     const safely = (what: string, act: () => void) => {
       try {
@@ -52,6 +54,7 @@ export function openLink(deps: LinkDeps): Link {
       onWelcome: (items, seen) => safely('welcome', () => given.onWelcome(items, seen)),
       onDesired: (items) => safely('desired', () => given.onDesired(items)),
       onAck: (items) => safely('ack', () => given.onAck(items)),
+      onCollected: (keys) => safely('collected', () => given.onCollected(keys)),
       onConnected: (connected) => {
         if (connected) tell.connected()
         safely('connected', () => given.onConnected(connected))
@@ -63,6 +66,7 @@ export function openLink(deps: LinkDeps): Link {
   return {
     sendObserved: (items) => session?.sendObserved(items) ?? false,
     sendFacts: (facts) => session?.sendFacts(facts) ?? false,
+    sendCollected: (items) => session?.sendCollected(items) ?? false,
     connected: () => session?.welcomed ?? false,
     async close() {
       closing.abort(new Error('the link is closing'))

@@ -9,6 +9,7 @@ import { durationText } from '../../base/duration-text.ts'
 import type { Logger } from '../../base/log.ts'
 import type { Desired, FromAgent, FromControl, NodeFacts, NodeUsage, Observed } from '../../contracts/agent-protocol.ts'
 import { ERRORS, type ErrorCode } from '../../contracts/errors.ts'
+import type { Collected } from '../../contracts/garbage.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import { type Answers, createAnswers, type OnRequest } from './answers.ts'
 import type { LINK_LIMITS } from './limits.ts'
@@ -35,6 +36,7 @@ export interface SessionDeps {
   onWelcome(items: readonly Desired[], seen: readonly Acked[]): void
   onDesired(items: readonly Desired[]): void
   onAck(items: readonly Acked[]): void
+  onCollected(keys: readonly string[]): void
   readonly onRequest: OnRequest
   /** True after the welcome was handed over; false when the welcomed connection is gone. */
   onConnected(connected: boolean): void
@@ -97,6 +99,10 @@ export class Session {
 
   sendObserved(items: readonly Observed[]): boolean {
     return this.send({ type: 'observed', items: [...items] })
+  }
+
+  sendCollected(items: readonly Collected[]): boolean {
+    return this.send({ type: 'collected', items: [...items] })
   }
 
   sendFacts(facts: NodeFacts): boolean {
@@ -197,6 +203,9 @@ export class Session {
         break
       case 'ack':
         deps.onAck(message.items)
+        break
+      case 'collected':
+        deps.onCollected(message.keys)
         break
       case 'request':
         this.#answers.begin(message.requestId, message.request, message.windowBytes)

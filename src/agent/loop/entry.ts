@@ -39,6 +39,8 @@ export interface Entry {
   deletionStored: boolean
   /** A recovery is due and waits for its turn. */
   waitsFor: Step['waitsFor']
+  /** Garbage: only this node knows of it. */
+  disowned: boolean
   /** Wall clock minus elapsed clock when the moments in the record were last true of both; null before the first turn. */
   clockOffsetMs: number | null
 }
@@ -66,6 +68,7 @@ export function newEntry(record: InstanceRecord, outbox: readonly Transition[]):
     eventAtMs: null,
     deletionStored: false,
     waitsFor: null,
+    disowned: false,
     clockOffsetMs: null,
   }
 }

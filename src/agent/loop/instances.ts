@@ -3,7 +3,7 @@
 // them only leaves a fact behind and nudges.
 //
 // Invariants: a wish older than the one known is ignored; an effect of an older wish is aborted when the newer one contradicts it;
-// an instance the control plane does not know is left alone.
+// an instance the control plane does not know is left alone until garbage collection disowns it.
 import { type KeyedQueue, keyedQueue } from '../../base/keyed-queue.ts'
 import type { Desired, Observed, Transition } from '../../contracts/agent-protocol.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
@@ -69,12 +69,25 @@ export class Instances {
       const entry = this.entries.get(item.id)
       if (!entry) {
         this.entries.set(item.id, newEntry(newRecord(item, this.#deps.clock.wallMs()), []))
-      } else if (item.generation > entry.record.desired.generation && item.generation > (entry.wish?.generation ?? 0)) {
+        this.#queue.nudge(item.id)
+        continue
+      }
+      // It is known after all.
+      if (entry.record.phase.kind !== 'deleted') entry.disowned = false
+      if (item.generation > entry.record.desired.generation && item.generation > (entry.wish?.generation ?? 0)) {
         entry.wish = item
         if (contradicts(entry, item)) entry.abort?.abort(new Error('a newer wish replaced it'))
       } else continue
       this.#queue.nudge(item.id)
     }
+  }
+
+  /** Nobody but this node knows of it: it goes as if it were wished deleted, until a wish for it comes. */
+  disown(id: InstanceId): void {
+    const entry = this.entries.get(id)
+    if (!entry || entry.disowned) return
+    entry.disowned = true
+    this.#queue.nudge(id)
   }
 
   /** Something may have happened to it: look and plan. */

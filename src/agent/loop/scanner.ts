@@ -12,6 +12,13 @@ import type { Runtime } from '../../contracts/spec.ts'
 import type { Sight } from '../observe/look.ts'
 import type { Instances } from './instances.ts'
 
+export interface Listed {
+  readonly byId: ReadonlyMap<InstanceId, Extract<Sight, { kind: 'known' }>['objects']>
+  readonly epochs: ReadonlyMap<InstanceId, number>
+  /** When it began, in elapsed milliseconds. */
+  readonly startedMs: number
+}
+
 export interface ScannerDeps {
   readonly clock: Clock
   readonly log: Logger
@@ -27,6 +34,8 @@ export interface ScannerDeps {
     Result<{ readonly complete: boolean; readonly byId: ReadonlyMap<InstanceId, Extract<Sight, { kind: 'known' }>['objects']> }, Failure>
   >
   status(runtime: Runtime): Promise<RuntimeStatus>
+  /** What a listing that misses nothing showed, and how each instance stood when it began; null: an outage, or a listing that proves no absence. */
+  readonly heard?: (runtime: Runtime, listing: Listed | null) => void
   /** A runtime's status is new or different. */
   statusChanged(): void
 }
@@ -58,6 +67,7 @@ export function createScanner(deps: ScannerDeps): Scanner {
   const refresh = async (runtime: Runtime): Promise<void> => {
     const status = await deps.status(runtime)
     const was = statuses.get(runtime)
+    if (!status.usable) deps.heard?.(runtime, null)
     if (was?.usable && !status.usable) deps.log.warn('runtime unreachable', { runtime, detail: status.detail })
     if (was && !was.usable && status.usable) deps.log.info('runtime reachable', { runtime })
     statuses.set(runtime, status)
@@ -80,6 +90,7 @@ export function createScanner(deps: ScannerDeps): Scanner {
     statuses: () => deps.runtimes.map((runtime) => statuses.get(runtime) ?? silent(runtime)),
     reachable(runtime) {
       // Back: it may have done anything meanwhile without telling. Away: what was seen last is not to be trusted for absence.
+      deps.heard?.(runtime, null)
       void refresh(runtime)
       void scan(runtime)
     },
@@ -113,6 +124,7 @@ async function scanOnce(deps: ScannerDeps, runtime: Runtime, nameStrays: ReturnT
     }
   }
   if (listed.ok) nameStrays(runtime, listed.value.byId.keys(), listed.value.complete)
+  deps.heard?.(runtime, listed.ok && listed.value.complete ? { byId: listed.value.byId, epochs, startedMs } : null)
   deps.meter.observe('reconcile_duration_seconds', (deps.clock.elapsedMs() - startedMs) / 1000)
 }
 

@@ -231,6 +231,7 @@ export class Stepper {
       fraction: random.fraction(),
       freshNonce: random.text(20),
       shutdown: this.#shuttingDown,
+      disowned: entry.disowned,
     })
   }
 

@@ -76,6 +76,8 @@ export interface Facts {
   readonly freshNonce: string
   /** The node is being shut down: everything is wished stopped, the desired state stays as it is. */
   readonly shutdown: boolean
+  /** Only this node knows of it and it is being collected: it counts as wished deleted, the desired state stays as it is. */
+  readonly disowned?: boolean
 }
 
 export interface ObjectRef {

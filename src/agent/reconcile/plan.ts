@@ -32,7 +32,7 @@ const RETRY_EFFECT_MS = 5000
 
 export function plan(record: InstanceRecord, facts: Facts): Step {
   const { want } = record.desired
-  if (want === 'deleted') return planGone(record, facts, 'deleted')
+  if (want === 'deleted' || facts.disowned) return planGone(record, facts, 'deleted')
   if (want === 'stopped') return planGone(record, facts, 'stopped')
   return facts.shutdown ? planShutdown(record, facts) : planUp(record, facts)
 }

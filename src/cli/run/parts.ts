@@ -60,7 +60,7 @@ export async function startControlPart({ core, config, log, telemetry }: Parts, 
     telemetry,
     clock: core.clock,
     random: core.random,
-    config: { storeConnectionsMax: config.store.connectionsMax, retention: config.store.retention },
+    config: { storeConnectionsMax: config.store.connectionsMax, retention: config.store.retention, gc: config.gc },
     ...(agent && { checks: { agent: () => Promise.resolve(agentCheck(agent())) } }),
   })
 }
@@ -80,7 +80,7 @@ export interface AgentWishes {
 
 export async function startAgentPart({ core, config, log, telemetry }: Parts, wishes: AgentWishes): Promise<Result<Agent, Failure>> {
   const { startAgent } = await import('../../agent/main.ts')
-  const { node, reliability } = config
+  const { node, reliability, gc } = config
   return startAgent({
     ...wishes,
     stateDir: path.resolve(core.cwd, wishes.stateDir),
@@ -93,6 +93,7 @@ export async function startAgentPart({ core, config, log, telemetry }: Parts, wi
     random: core.random,
     config: {
       reliability,
+      gc,
       reservedMemoryBytes: node.reservedMemoryBytes,
       safetyBufferRatio: node.safetyBufferRatio,
       cpuOvercommit: node.cpuOvercommit,

@@ -22,6 +22,8 @@ interface Wish {
   readonly awaited: Awaited
   /** Only a newer incarnation counts as done. */
   readonly renews?: true
+  /** It may leave no evidence behind. */
+  readonly purges?: true
 }
 
 const WISHES: readonly Wish[] = [
@@ -52,10 +54,11 @@ const WISHES: readonly Wish[] = [
   { name: 'resume', summary: 'Thaw a paused instance', route: 'resumeInstance', what: 'resuming', awaited: 'running' },
   {
     name: 'delete',
-    summary: 'Delete an instance and its logs; its record is kept for a while',
+    summary: 'Delete an instance; its record, and if it failed its last output, are kept for a while',
     route: 'deleteInstance',
     what: 'deleting',
     awaited: 'deleted',
+    purges: true,
   },
 ]
 
@@ -75,13 +78,17 @@ export const LIFECYCLE: readonly ListedVerb[] = WISHES.map((wish) =>
     flags: {
       wait: waitFlag(wish.awaited),
       waitTimeout: duration('--wait-timeout <time>', 'give up waiting after this long (default 60s)'),
+      ...(wish.purges && { purge: flag('--purge', 'keep no output of it either, also of one deleted before (give its whole id)') }),
     },
     async run({ core, out, args: [id = ''], flags }) {
       const client = await connect({ core, flags })
       if (!client.ok) return client
       const before = wish.renews ? await client.value.call('getInstance', { params: { id } }) : undefined
       if (before && !before.ok) return before
-      const answer = await client.value.call(wish.route, { params: { id } })
+      const answer =
+        wish.route === 'deleteInstance'
+          ? await client.value.call(wish.route, { params: { id }, query: flags.purge === true ? { purge: true } : {} })
+          : await client.value.call(wish.route, { params: { id } })
       if (!answer.ok) return answer
       const instance = answer.value
       return finish({

@@ -13,6 +13,7 @@ import { envHandlers } from './envs.ts'
 import { EventTail } from './event-tail.ts'
 import { eventHandlers } from './events.ts'
 import { Figures } from './figures.ts'
+import { gcHandlers } from './gc.ts'
 import { verbHandlers } from './instance-verbs.ts'
 import { instanceHandlers } from './instances.ts'
 import { Link } from './link.ts'
@@ -46,11 +47,12 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   const { statsInstance, logsInstance, execInstance } = outputHandlers({ ...deps, link })
   const handlers = {
     ...instanceHandlers({ ...deps, nodes }),
-    ...verbHandlers(deps),
+    ...verbHandlers({ ...deps, link }),
     ...nodeHandlers(deps),
     ...orgHandlers(deps, callers),
     ...envHandlers({ ...deps, nodes }),
     ...auditHandlers(deps),
+    ...gcHandlers({ ...deps, link }),
     instanceEvents,
     statsInstance,
   }

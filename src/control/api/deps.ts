@@ -1,6 +1,7 @@
 // What the API is made from. Everything it needs is here; nothing in this folder looks anywhere else.
 import type { Clock, Random } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
+import type { GcConfig } from '../../contracts/gc-config.ts'
 import type { OrgId } from '../../contracts/ids.ts'
 import type { Meter } from '../../contracts/metrics.ts'
 import type { HealthView } from '../../contracts/views.ts'
@@ -37,6 +38,10 @@ export interface ApiLimits {
   /** Without output, the headers of a stream are sent after this long. */
   readonly streamHeadMs: number
   readonly statsMs: number
+  /** An agent that is asked what is garbage lists every runtime first. */
+  readonly gcMs: number
+  /** An agent that is asked to remove the evidence of one instance; within the time of a change. */
+  readonly purgeMs: number
   readonly linkHelloMs: number
   readonly linkPingMs: number
   readonly linkSilenceMs: number
@@ -64,6 +69,7 @@ export interface CoreDeps {
 
 export interface ApiDeps extends CoreDeps {
   readonly store: Store
+  readonly gc: GcConfig
   readonly meter: Meter
   readonly version: string
   /** Prometheus text of this process. */

@@ -8,6 +8,8 @@ import { instanceView } from '../model/views.ts'
 import type { DesiredChange } from '../store/desired-fold.ts'
 import { type Context, change, type Handler, type Handlers } from './context.ts'
 import type { CoreDeps } from './deps.ts'
+import type { Link } from './link.ts'
+import { lastOf } from './output.ts'
 
 type VerbRoute =
   | 'startInstance'
@@ -18,6 +20,8 @@ type VerbRoute =
   | 'resumeInstance'
   | 'resetInstance'
   | 'deleteInstance'
+type PlainVerb = Exclude<VerbRoute, 'deleteInstance'>
+type Deps = CoreDeps & { readonly link: Pick<Link, 'request'> }
 type Decide = (now: InstanceRecord) => Result<DesiredChange | null, Failure>
 
 /** What each runtime can do beyond start and stop; what it cannot is refused here by name. */
@@ -62,9 +66,11 @@ export const VERBS: Readonly<Record<VerbRoute, Decide>> = {
   deleteInstance: (now) => (now.want === 'deleted' ? nothing : ok({ verb: 'delete', want: 'deleted' })),
 }
 
-export function verbHandlers(deps: CoreDeps): Pick<Handlers, VerbRoute> {
+const PURGE: Decide = (now) => (now.purge ? nothing : ok({ verb: 'delete', want: 'deleted', purge: true }))
+
+export function verbHandlers(deps: Deps): Pick<Handlers, VerbRoute> {
   const handler =
-    <Name extends VerbRoute>(name: Name): Handler<VerbRoute> =>
+    <Name extends PlainVerb>(name: Name): Handler<PlainVerb> =>
     (context) =>
       carryOut(deps, context, VERBS[name])
   return {
@@ -75,8 +81,27 @@ export function verbHandlers(deps: CoreDeps): Pick<Handlers, VerbRoute> {
     pauseInstance: handler('pauseInstance'),
     resumeInstance: handler('resumeInstance'),
     resetInstance: handler('resetInstance'),
-    deleteInstance: handler('deleteInstance'),
+    deleteInstance: (context) => (context.query.purge ? purge(deps, context) : carryOut(deps, context, VERBS.deleteInstance)),
   }
+}
+
+/** Of what is gone already only the node still has something: it is asked, and an answer is waited for. */
+async function purge(deps: Deps, context: Context<'deleteInstance'>) {
+  const found = await deps.store.read.findInstance(context.params.id, context.scope)
+  if (!found.ok) return found
+  const { id, orgId, nodeId, deletedAtMs } = found.value
+  if (deletedAtMs === null) return carryOut(deps, context, PURGE)
+  if (nodeId !== null) {
+    const exchange = deps.link.request(nodeId, { op: 'purge', instanceId: id })
+    if (!exchange.ok) return exchange
+    const end = await lastOf(deps, exchange.value, deps.limits.purgeMs, context.signal)
+    if (!end.ok) return end
+  }
+  return change<'deleteInstance'>(deps.store, context, 202, {
+    orgId,
+    target: id,
+    run: async () => ok({ body: instanceView(found.value), auditData: { purge: true } }),
+  })
 }
 
 async function carryOut({ store }: CoreDeps, context: Context<VerbRoute>, decide: Decide) {

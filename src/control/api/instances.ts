@@ -1,7 +1,7 @@
 // Instances: create, look, change labels and metadata, explain.
 import { err, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
-import { newId } from '../../contracts/ids.ts'
+import { InstanceId, newId } from '../../contracts/ids.ts'
 import { PHASE_KINDS, type PhaseKind } from '../../contracts/phase.ts'
 import { parseSelector } from '../../contracts/selector.ts'
 import type { InstanceSpec } from '../../contracts/spec.ts'
@@ -9,7 +9,8 @@ import { compileSpec } from '../../contracts/spec-compile.ts'
 import { parseSshPublicKey } from '../../contracts/ssh-key.ts'
 import { parseUserData } from '../../contracts/user-data.ts'
 import type { InstanceView } from '../../contracts/views.ts'
-import { historyView, instanceView } from '../model/views.ts'
+import type { OrgScope } from '../model/org.ts'
+import { historyView, instanceView, timeOf } from '../model/views.ts'
 import { explain } from '../model/why.ts'
 import { type Context, change, type Handler, type Handlers, reply } from './context.ts'
 import type { CoreDeps } from './deps.ts'
@@ -56,7 +57,7 @@ export function instanceHandlers(deps: Deps): Pick<Handlers, Routes> {
     },
     async whyInstance({ params, scope }) {
       const found = await store.read.findInstance(params.id, scope)
-      if (!found.ok) return found
+      if (!found.ok) return err(await withCollection(deps, params.id, scope, found.error))
       const instance = found.value
       const [nodes, heal] = await Promise.all([store.read.allNodes(), store.read.getHeal(instance.id)])
       if (!nodes.ok) return nodes
@@ -71,6 +72,24 @@ export function instanceHandlers(deps: Deps): Pick<Handlers, Routes> {
       return transitions.ok ? reply(historyView(found.value.observed?.attempts ?? [], transitions.value)) : transitions
     },
   }
+}
+
+const COLLECTED_LOOKED_AT = 500
+
+/** What nobody knows any more may have been garbage: then that is said, with the reason. */
+async function withCollection({ store }: Deps, ref: string, scope: OrgScope, given: Failure): Promise<Failure> {
+  const id = InstanceId.safeParse(ref)
+  if (given.code !== 'not_found' || !id.success) return given
+  const events = await store.read.listEvents({ scope, instanceId: id.data, after: 0, limit: COLLECTED_LOOKED_AT })
+  const last = events.ok ? events.value.findLast(({ type }) => type === 'resource.collected') : undefined
+  if (!last) return given
+  const { kind, reason, detail } = last.data
+  const where = last.nodeId === null ? '' : ` on node ${last.nodeId}`
+  return failure(
+    'not_found',
+    `No instance ${ref}: what was left of it${where} was collected at ${timeOf(last.atMs)} (${kind}, ${reason}). ${detail}`,
+    given.fields,
+  )
 }
 
 const etag = (instance: { readonly version: number }) => ({ etag: `"${instance.version}"` })

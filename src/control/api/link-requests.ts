@@ -4,12 +4,14 @@
 import { err, ok, type Result } from '../../base/result.ts'
 import type { AgentRequest, FromAgent, FromControl, ReplyChunk, Stats } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
+import type { GarbageReport } from '../../contracts/garbage.ts'
 import { chunkCost, ReceiveWindow } from '../../contracts/stream-window.ts'
 
 export interface AgentReply {
   readonly exitCode: number | null
   readonly stats: Stats | null
   readonly lostBytes: number | null
+  readonly gc: GarbageReport | null
 }
 
 /** Answers as they come. Always ends; `next` may be called again only after it resolved. */
@@ -109,6 +111,6 @@ export class RequestTable {
   }
 }
 
-function endOf({ error, exitCode, stats, lostBytes }: Extract<FromAgent, { type: 'reply' }>): Result<AgentReply, Failure> {
-  return error ? err(failure(error.code, error.detail, error.fields)) : ok({ exitCode, stats, lostBytes })
+function endOf({ error, exitCode, stats, lostBytes, gc }: Extract<FromAgent, { type: 'reply' }>): Result<AgentReply, Failure> {
+  return error ? err(failure(error.code, error.detail, error.fields)) : ok({ exitCode, stats, lostBytes, gc: gc ?? null })
 }

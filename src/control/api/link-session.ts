@@ -8,10 +8,12 @@ import { durationText } from '../../base/duration-text.ts'
 import { ok, type Result } from '../../base/result.ts'
 import type { Desired, FromAgent, FromControl } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
+import type { Collected } from '../../contracts/garbage.ts'
 import { type NodeId, newId } from '../../contracts/ids.ts'
 import type { Actor } from '../model/actor.ts'
 import type { Heartbeat } from '../store/session-fold.ts'
 import type { CoreDeps } from './deps.ts'
+import { recordCollected } from './link-collected.ts'
 import { createInbox, type Inbox } from './link-inbox.ts'
 import { createObservedWriter, type ObservedWriter } from './link-observed.ts'
 import { RequestTable } from './link-requests.ts'
@@ -28,6 +30,8 @@ export interface Session {
   push(items: readonly Desired[]): void
   /** Sends the whole desired set. */
   resync(): Promise<void>
+  /** Stores deletions, and tells the agent which are. */
+  collected(items: readonly Collected[]): void
   /** Cuts the connection; the agent comes again and says hello. */
   drop(): void
 }
@@ -106,7 +110,7 @@ async function runOpen(
   } finally {
     hub.onClose(session)
     session.requests.fail(failure('node_unreachable', `The connection to ${nodeId} ended.`, { node_id: nodeId }))
-    await writer.idle()
+    await Promise.all([writer.idle(), session.idle()])
     const closed = await store.write(LINK_ACTOR, (tx) => tx.closeSession(nodeId, epoch))
     log.info('agent disconnected', { node_id: nodeId, epoch, ...(!closed.ok && { error_code: closed.error.code }) })
   }
@@ -121,6 +125,7 @@ class OpenSession implements Session {
   readonly #socket: WebSocket
   #welcomed = false
   #missed = false
+  #storing: Promise<void> | null = null
 
   constructor(deps: CoreDeps, socket: WebSocket, nodeId: NodeId, epoch: number, heardMs: () => number) {
     this.#deps = deps
@@ -160,6 +165,22 @@ class OpenSession implements Session {
 
   async resync(): Promise<void> {
     if (this.#welcomed) await this.#sendSet('desired')
+  }
+
+  /** Not waited for: what the store does not take is told again. Twice at once would only wait for each other. */
+  collected(items: readonly Collected[]): void {
+    if (this.#storing !== null) return
+    this.#storing = recordCollected(this.#deps, this.nodeId, items)
+      .then((keys) => void (keys.length > 0 && this.send({ type: 'collected', keys: [...keys] })))
+      .catch((error: unknown) => this.#deps.log.error('collected resources not stored', { node_id: this.nodeId, error: String(error) }))
+      .finally(() => {
+        this.#storing = null
+      })
+  }
+
+  /** Resolves when nothing is being stored. */
+  idle(): Promise<void> {
+    return this.#storing ?? Promise.resolve()
   }
 
   drop(): void {
@@ -215,6 +236,9 @@ async function dispatch(parsed: Result<FromAgent, Failure>, { session, writer, h
       return undefined
     case 'heartbeat':
       hub.onBeat({ nodeId: session.nodeId, epoch: session.epoch, usage: message.usage, facts: message.facts })
+      return undefined
+    case 'collected':
+      session.collected(message.items)
       return undefined
     case 'chunk':
     case 'reply':

@@ -51,7 +51,7 @@ export function outputHandlers(deps: Deps): Pick<Handlers, 'statsInstance'> & Pi
     async statsInstance({ params, scope, signal }) {
       const exchange = await ask(deps, params.id, scope, (instance) => ({ op: 'stats', instanceId: instance.id }))
       if (!exchange.ok) return exchange
-      const end = await lastOf(deps, exchange.value, signal)
+      const end = await lastOf(deps, exchange.value, deps.limits.statsMs, signal)
       if (!end.ok) return end
       return end.value.stats ? ok({ body: statsView(end.value.stats) }) : err(failure('internal', 'The agent answered without figures.'))
     },
@@ -83,9 +83,14 @@ function sinceOf(deps: Deps, text: string | undefined): Result<number | null, Fa
 }
 
 /** The end of an exchange without output, within the time an agent has for it. */
-async function lastOf(deps: Deps, exchange: Exchange, signal: AbortSignal): Promise<Result<AgentReply, Failure>> {
+export async function lastOf(
+  deps: Pick<ApiDeps, 'clock'>,
+  exchange: Exchange,
+  deadlineMs: number,
+  signal: AbortSignal,
+): Promise<Result<AgentReply, Failure>> {
   let late = false
-  const cancel = deps.clock.after(deps.limits.statsMs, () => {
+  const cancel = deps.clock.after(deadlineMs, () => {
     late = true
     exchange.cancel()
   })
@@ -95,7 +100,7 @@ async function lastOf(deps: Deps, exchange: Exchange, signal: AbortSignal): Prom
     for (;;) {
       const step = await exchange.next()
       if ('end' in step)
-        return late ? err(failure('node_unreachable', `The node did not answer within ${durationText(deps.limits.statsMs)}.`)) : step.end
+        return late ? err(failure('node_unreachable', `The node did not answer within ${durationText(deadlineMs)}.`)) : step.end
     }
   } finally {
     cancel()

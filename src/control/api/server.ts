@@ -74,8 +74,7 @@ export function buildServer(deps: ApiDeps): FastifyInstance {
 export function addRoutes(app: FastifyInstance, deps: ApiDeps, parts: ServerParts, schemaOf: (name: RouteName) => object): void {
   for (const [name, handler] of entries(parts.handlers)) {
     const route: Route = ROUTES[name]
-    // The time of stats is the agent's, not the store's.
-    const limitMs = name === 'statsInstance' ? deps.limits.statsMs + deps.limits.storeAnswerMs : deps.limits.storeAnswerMs
+    const limitMs = deps.limits.storeAnswerMs + (agentTimes(deps).get(name) ?? 0)
     add(app, deps, parts, name, schemaOf(name), async (context, _request, reply) => {
       const done = unwrap(await withinStoreTime(deps, handler(context), route.mutation === true, limitMs))
       return sendReply(reply, route, done)
@@ -91,6 +90,14 @@ export function addRoutes(app: FastifyInstance, deps: ApiDeps, parts: ServerPart
     })
   }
 }
+
+/** What an agent is asked takes its time, which is not the store's. */
+const agentTimes = ({ limits }: ApiDeps): ReadonlyMap<RouteName, number> =>
+  new Map([
+    ['statsInstance', limits.statsMs],
+    ['showGarbage', limits.gcMs],
+    ['collectGarbage', limits.gcMs],
+  ])
 
 /** That a name and its handler belong together is what a loop over a table loses; the tables' types have checked it. */
 type AnyHandler = (context: Context<RouteName>) => Promise<Result<Reply<unknown>, Failure>>

@@ -4,6 +4,7 @@ import type { Backoff } from '../../base/backoff.ts'
 import type { Clock, Random } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
 import { DEFAULT_CONFIG } from '../../contracts/config.ts'
+import type { GcConfig } from '../../contracts/gc-config.ts'
 import type { Meter } from '../../contracts/metrics.ts'
 import { SAFETY_DELAY_MS } from '../model/heal-time.ts'
 import type { HealPolicy } from '../reconcile/heal.ts'
@@ -25,6 +26,7 @@ export interface LoopsConfig {
   readonly eventsKeptMs: number
   /** How long the record of a deleted instance stays as evidence. */
   readonly deletedKeptMs: number
+  readonly gc: GcConfig
   /** The wait after a failed pass. */
   readonly retry: Backoff
 }
@@ -46,6 +48,7 @@ export const LOOPS_DEFAULTS: LoopsConfig = {
   keysKeptMs: keysMs,
   eventsKeptMs: eventsMs,
   deletedKeptMs: deletedMs,
+  gc: DEFAULT_CONFIG.gc,
   retry: { baseMs: 250, factor: 2, maxMs: 10_000 },
 }
 

@@ -10,6 +10,7 @@ export const EVENT_TYPES = [
   'instance.refused', // {nodes}
   'instance.state_changed', // {from, to, reason, incarnation, error?, exit?}
   'instance.deleted',
+  'resource.collected', // {kind, reason, id, incarnation, runtime, detail, age_ms, bytes, at}
   'heal.succeeded', // {attempts}
   'heal.given_up', // {attempts, cause}
   'node.connected',

@@ -42,6 +42,8 @@ export interface InstanceRecord {
   readonly metadata: Readonly<Record<string, string>>
   // Desired: written by control only.
   readonly want: Want
+  /** With `deleted`: no evidence of it is kept either. */
+  readonly purge: boolean
   readonly generation: number
   readonly restartSeq: number
   readonly recoverSeq: number

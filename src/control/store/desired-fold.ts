@@ -27,6 +27,7 @@ export function firstRecord(given: NewInstance, nowMs: number): InstanceRecord {
     ...given,
     runtime: given.spec.runtime,
     want: 'running',
+    purge: false,
     generation: 1,
     restartSeq: 0,
     recoverSeq: 0,
@@ -60,6 +61,8 @@ export interface DesiredChange {
   /** Named in the event: `start`, `stop`, `recover`, `heal`, `deploy`, … */
   readonly verb: string
   readonly want?: Want
+  /** With `deleted`: no evidence is kept. It may follow a deletion that is under way. */
+  readonly purge?: true
   /** Raise the counter the agent acts upon once. */
   readonly restart?: true
   readonly recover?: true
@@ -80,7 +83,8 @@ export function foldDesired(
 ): Result<InstanceFold | null, Failure> {
   if (change === null) return ok(null)
   if (now.want === 'deleted') {
-    if ((change.want ?? 'deleted') === 'deleted') return ok(null)
+    if ((change.want ?? 'deleted') === 'deleted' && (!change.purge || now.purge)) return ok(null)
+    if (change.purge && change.want === 'deleted') return ok(purged(now, change, actor, nowMs))
     return err(failure('wrong_state', `${now.name} is being deleted.`, { state: now.phase.kind, want: now.want }))
   }
   const want = change.want ?? now.want
@@ -100,6 +104,7 @@ export function foldDesired(
       ...now,
       ...raised(now, change),
       want,
+      purge: change.purge ?? now.purge,
       generation,
       updatedAtMs: nowMs,
       ...(phase && { phase }),
@@ -114,6 +119,18 @@ export function foldDesired(
       ...(gone ? [{ type: 'instance.deleted' as const, ...about, data: { name: now.name } }] : []),
     ],
   })
+}
+
+/** It is being deleted, and now its evidence is to go as well. */
+function purged(now: InstanceRecord, change: DesiredChange, actor: Actor, nowMs: number): InstanceFold {
+  const generation = now.generation + 1
+  const about = { orgId: now.orgId, instanceId: now.id, nodeId: now.nodeId }
+  return {
+    after: { ...now, version: now.version + 1, purge: true, generation, updatedAtMs: nowMs },
+    left: false,
+    step: null,
+    events: [{ type: 'instance.desired_changed', ...about, data: { verb: change.verb, want: 'deleted', generation, actor } }],
+  }
 }
 
 function raised(now: InstanceRecord, change: DesiredChange): Partial<InstanceRecord> {

@@ -17,6 +17,7 @@ const COLUMNS: { readonly [Field in keyof InstanceRecord]: (value: InstanceRecor
   labels: (labels) => ({ labels: json(labels) }),
   metadata: (metadata) => ({ metadata: json(metadata) }),
   want: (want) => ({ want }),
+  purge: (purge) => ({ purge }),
   generation: (generation) => ({ generation }),
   restartSeq: (restart_seq) => ({ restart_seq }),
   recoverSeq: (recover_seq) => ({ recover_seq }),

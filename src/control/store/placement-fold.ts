@@ -91,5 +91,6 @@ export function desiredOf(now: InstanceRecord): Desired {
     restartSeq: now.restartSeq,
     recoverSeq: now.recoverSeq,
     healSeq: now.healSeq,
+    ...(now.purge && { purge: true }),
   }
 }

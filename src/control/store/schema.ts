@@ -104,6 +104,7 @@ export interface InstanceTable {
   labels: Json
   metadata: Json
   want: string
+  purge: Generated<boolean>
   generation: number
   restart_seq: number
   recover_seq: number

@@ -15,7 +15,8 @@ import { CloudInit } from './cloud-init.ts'
 import { Engine } from './engine.ts'
 import { runExec } from './exec.ts'
 import { InstanceFiles } from './files.ts'
-import { list, mustFind, type Parts, runs } from './find.ts'
+import { find, list, mustFind, type Parts, runs } from './find.ts'
+import { FetchedImages, weighContainer } from './images.ts'
 import { readLogs } from './logs.ts'
 import { containerName, LABEL, readMark } from './marks.ts'
 import { Memory } from './memory.ts'
@@ -59,6 +60,7 @@ const WHAT: Readonly<Record<string, InstanceEvent>> = {
 class DockerDriver implements Driver {
   readonly runtime = 'docker'
   readonly can = { exec: true, pause: true, stats: true }
+  readonly images: FetchedImages
   readonly #parts: Parts
   readonly #nodeId: string
   readonly #watcher: Watcher
@@ -78,6 +80,7 @@ class DockerDriver implements Driver {
       return stateId.ok ? ok({ nodeId: options.nodeId, stateId: stateId.value }) : stateId
     }
     this.#parts = { engine, files, memory: new Memory(), cloudInit, clock, random, log, extraLabels: options.extraLabels, owner }
+    this.images = new FetchedImages(this.#parts)
     this.#watcher = new Watcher({
       engine,
       clock,
@@ -119,14 +122,14 @@ class DockerDriver implements Driver {
     const { image } = want.spec
     return image === null
       ? err(failure('image_not_found', 'The docker runtime needs an image.'))
-      : ensureImage(this.#parts.engine, image, signal)
+      : ensureImage(this.#parts.engine, image, signal, () => this.images.remember(image, signal))
   }
 
   /** Two starts of one incarnation at the same moment are one. */
   async start(want: Wanted, signal: AbortSignal): Promise<Result<Seen, Failure>> {
     const key = containerName(want)
     const running = this.#starting.get(key)
-    if (running) await running
+    if (running !== undefined) await running
     const start = startContainer(this.#parts, want, signal).finally(() => this.#starting.delete(key))
     this.#starting.set(key, start)
     const started = await start
@@ -179,6 +182,14 @@ class DockerDriver implements Driver {
     const { container } = found.value
     if (!container.State.Running && !container.State.Paused) return err(failure('wrong_state', 'It does not run.'))
     return readStats(this.#parts.engine, this.#parts.clock, container.Id, signal)
+  }
+
+  async weigh(target: Target, signal: AbortSignal): Promise<Result<number | null, Failure>> {
+    const found = await find(this.#parts, target, signal)
+    if (!found.ok) return found
+    return found.value === null || found.value === 'stranger'
+      ? ok(null)
+      : weighContainer(this.#parts.engine, found.value.container.Id, signal)
   }
 
   forget(id: InstanceId): Promise<Result<void, Failure>> {

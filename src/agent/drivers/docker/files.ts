@@ -43,17 +43,22 @@ export class InstanceFiles {
     return written.ok ? ok(made) : written
   }
 
+  /** A JSON file of the driver itself; null when it is absent. */
+  async readOwn<T>(name: string, schema: z.ZodType<T>): Promise<Result<T | null, Failure>> {
+    return readJson(join(this.#stateDir, name), schema)
+  }
+
+  writeOwn(name: string, content: string): Promise<Result<void, Failure>> {
+    return writeWhole(this.#stateDir, name, content, true)
+  }
+
   runDir(target: Pick<Target, 'id' | 'incarnation'>): string {
     return join(this.#instanceRuns(target.id), String(target.incarnation))
   }
 
   /** A JSON file of ours; null when it is absent. Fails with `file_error`, also when it is not what we write. */
   async read<T>(target: Pick<Target, 'id' | 'incarnation'>, name: string, schema: z.ZodType<T>): Promise<Result<T | null, Failure>> {
-    const path = join(this.runDir(target), name)
-    const text = await readText(path)
-    if (!text.ok || text.value === null) return text.ok ? ok(null) : text
-    const parsed = schema.safeParse(jsonOf(text.value))
-    return parsed.success ? ok(parsed.data) : err(unlikeWritten(path))
+    return readJson(join(this.runDir(target), name), schema)
   }
 
   write(
@@ -124,6 +129,13 @@ async function writeWhole(directory: string, name: string, content: string | Uin
     await rm(temporary, { force: true }).catch(() => undefined)
     return err(fileFailure(error, path))
   }
+}
+
+async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<Result<T | null, Failure>> {
+  const text = await readText(path)
+  if (!text.ok || text.value === null) return text.ok ? ok(null) : text
+  const parsed = schema.safeParse(jsonOf(text.value))
+  return parsed.success ? ok(parsed.data) : err(unlikeWritten(path))
 }
 
 const readText = (path: string): Promise<Result<string | null, Failure>> => ifThere(path, () => readFile(path, 'utf8'))

@@ -10,10 +10,19 @@ import { PullLine } from './schemas.ts'
 /** What a registry answers for an image that is not there or not for us. */
 const NOT_FOUND = new Set([401, 403, 404])
 
-export async function ensureImage(engine: Engine, image: string, signal: AbortSignal): Promise<Result<void, Failure>> {
+/** `fetched` is waited for when it was not there and is now. */
+export async function ensureImage(
+  engine: Engine,
+  image: string,
+  signal: AbortSignal,
+  fetched: () => Promise<void> = async () => {},
+): Promise<Result<void, Failure>> {
   const here = await hasImage(engine, image, signal)
   if (!here.ok) return here
-  return here.value ? OK : pull(engine, image, signal)
+  if (here.value) return OK
+  const pulled = await pull(engine, image, signal)
+  if (pulled.ok) await fetched()
+  return pulled
 }
 
 export async function hasImage(engine: Engine, image: string, signal: AbortSignal): Promise<Result<boolean, Failure>> {

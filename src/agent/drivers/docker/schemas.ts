@@ -35,6 +35,16 @@ export const Inspected = z.object({
 })
 export type Inspected = z.infer<typeof Inspected>
 
+/** With `size=1`: what the container has written itself. */
+export const Weighed = z.object({ SizeRw: z.number().nullish() })
+
+const Names = z
+  .array(z.string())
+  .nullish()
+  .transform((names) => names ?? [])
+export const InspectedImage = z.object({ Id: z.string(), RepoTags: Names, RepoDigests: Names, Size: z.number().default(0) })
+export const ImageUsers = z.array(z.object({ Id: z.string(), ImageID: z.string() }))
+
 export const Created = z.object({ Id: z.string() })
 export const ExecCreated = z.object({ Id: z.string() })
 export const ExecInspected = z.object({

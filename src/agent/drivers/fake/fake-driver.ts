@@ -115,6 +115,7 @@ function createControl(state: State): FakeControl {
 
 class FakeDriver implements Driver {
   readonly can = { exec: true, pause: true, stats: true }
+  readonly images = null
   readonly runtime: Runtime
   readonly #state: State
   readonly #unlisten: () => void
@@ -214,7 +215,8 @@ class FakeDriver implements Driver {
   logs(target: Target, options: LogOptions, emit: Emit, signal: AbortSignal): Promise<Result<LogsEnd, Failure>> {
     return this.#call('logs', signal, async () => {
       const object = this.#state.world.find(target)
-      if (!object || object.want.nonce !== target.nonce) return err(failure('not_found', `No logs of incarnation ${target.incarnation}.`))
+      if (!object || (target.nonce !== '' && object.want.nonce !== target.nonce))
+        return err(failure('not_found', `No logs of incarnation ${target.incarnation}.`))
       const reading = new FakeReading(object, options)
       for (;;) {
         const moved = await reading.emitNext(emit)
@@ -259,6 +261,11 @@ class FakeDriver implements Driver {
       const memory = { memoryBytes: 2 ** 20, memoryLimitBytes: this.#state.world.find(target)?.want.spec.memoryBytes ?? null }
       return ok({ atMs: this.#state.clock.wallMs(), cpuSeconds: 0, cpuRatio: 0, processes: 1, ...memory, ...unknown })
     })
+  }
+
+  async weigh(target: Target, _signal: AbortSignal): Promise<Result<number | null, Failure>> {
+    const object = this.#own(target)
+    return ok(object ? object.stdout.length + object.stderr.length : null)
   }
 
   async forget(id: InstanceId): Promise<Result<void, Failure>> {

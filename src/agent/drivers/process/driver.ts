@@ -25,7 +25,7 @@ import { archOf, findPerl, perlVersion } from './keeper.ts'
 import { launch } from './launch.ts'
 import { readLogs } from './logs.ts'
 import { setPaused } from './pause.ts'
-import { discard, instancesDir, listRuns, markRemoved, namesIn, type Run, runOf, runsDir } from './records.ts'
+import { discard, instancesDir, listRuns, markRemoved, namesIn, type Run, runOf, runsDir, weigh } from './records.ts'
 import { endNow, stop, sweep } from './stop.ts'
 import { Tracker } from './tracker.ts'
 import { createUsage } from './usage.ts'
@@ -55,6 +55,7 @@ export function createProcessDriver(options: ProcessDriverOptions): Driver {
 
 class ProcessDriver implements Driver {
   readonly runtime = 'process'
+  readonly images = null
   readonly can = { exec: true, pause: true, stats: true }
   readonly #context: Context
   readonly #options: ProcessDriverOptions
@@ -220,6 +221,14 @@ class ProcessDriver implements Driver {
 
   stats(target: Target, signal: AbortSignal): Promise<Result<Stats, Failure>> {
     return this.#guarded(signal, () => this.#stats(target, signal))
+  }
+
+  weigh(target: Target, signal: AbortSignal): Promise<Result<number | null, Failure>> {
+    return this.#guarded(signal, async () => {
+      const run = runOf(this.#context.stateDir, target.id, target.incarnation)
+      const sight = await settle(this.#context, run, signal)
+      return ok(sight.kind === 'none' || sight.want.nonce !== target.nonce ? null : weigh(run))
+    })
   }
 
   forget(id: InstanceId): Promise<Result<void, Failure>> {

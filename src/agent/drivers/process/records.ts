@@ -169,6 +169,15 @@ export async function discard(run: Run): Promise<void> {
   await rm(run.dir, { recursive: true, force: true })
 }
 
+/** Bytes of all its files; what goes meanwhile counts nothing. */
+export function weigh(run: Run): number {
+  const paths = [
+    ...namesIn(run.dir).map((name) => join(run.dir, name)),
+    ...namesIn(join(run.dir, 'logs')).map((name) => join(run.dir, 'logs', name)),
+  ]
+  return paths.reduce((sum, path) => sum + (statSync(path, { throwIfNoEntry: false })?.size ?? 0), 0)
+}
+
 /** Null when there is none, or when the agent has taken its place (`claim`). */
 export const readKeeper = (run: Run): Keeper | null => readRecord(z.union([Keeper, NoKeeper]), join(run.dir, 'lock'))
 
