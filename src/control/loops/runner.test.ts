@@ -202,6 +202,17 @@ describe('when something is wrong', () => {
     await runner.close()
   })
 
+  test('what a pass could not do for one item is in its health until a pass has done it', async () => {
+    const stage = new Stage()
+    const { loop } = looper([ok({ againMs: null, failing: '1 of its items fail: internal' })])
+    const runner = stage.run(loop)
+    await stage.clock.advance(100)
+    expect(runner.health()).toMatchObject([{ status: 'degraded', detail: '1 of its items fail: internal' }])
+    await stage.clock.advance(RESYNC_MS)
+    expect(runner.health()).toMatchObject([{ status: 'healthy' }])
+    await runner.close()
+  })
+
   test('a pass that hangs is reported', async () => {
     const stage = new Stage()
     const gate = Promise.withResolvers<Result<Pass, Failure>>()

@@ -23,6 +23,8 @@ export interface Turn {
 /** `againMs`: look at everything again after this long even if nothing is heard; null = at the next resync. */
 export interface Pass {
   readonly againMs: number | null
+  /** What of it could not be done and held up nothing else; for health. */
+  readonly failing?: string | null
 }
 
 export interface Loop {
@@ -53,6 +55,7 @@ interface Running {
   lastError: Failure | null
   passSinceMs: number | null
   lastPassMs: number | null
+  failing: string | null
 }
 
 export type RunnerDeps = Pick<LoopsDeps, 'clock' | 'random' | 'log' | 'meter' | 'config'> & {
@@ -84,6 +87,7 @@ export class Runner {
       lastError: null,
       passSinceMs: null,
       lastPassMs: null,
+      failing: null,
     }))
     this.#unlisten = deps.store.listen((change) => this.#nudge(change))
     this.#done = this.#hold()
@@ -102,6 +106,7 @@ export class Runner {
       if (this.#epoch === null) return { name, status: 'healthy', detail: 'standing by' }
       if (one.passSinceMs !== null && nowMs - one.passSinceMs > PASS_MS_MAX)
         return { name, status: 'degraded', detail: `a pass has been running for ${Math.round((nowMs - one.passSinceMs) / 1000)} s` }
+      if (one.failing !== null) return { name, status: 'degraded', detail: one.failing }
       return {
         name,
         status: 'healthy',
@@ -194,6 +199,7 @@ export class Runner {
       if (one.lastError) this.#deps.log.info('loop works again', { loop: one.loop.name, failures: one.failures })
       one.failures = 0
       one.lastError = null
+      one.failing = outcome.value.failing ?? null
       await one.wake.wait(Math.min(one.loop.resyncMs, outcome.value.againMs ?? one.loop.resyncMs), signal)
       await this.#sleep(one.loop.gapMs - (clock.elapsedMs() - startMs), signal)
     }
