@@ -22,6 +22,7 @@ import type { Ports } from './execute/ports.ts'
 import { answer } from './execute/requests.ts'
 import { LIMITS } from './limits.ts'
 import { type Link, openLink } from './link/link.ts'
+import type { Dial } from './link/socket.ts'
 import { type Entry, holdsReservation } from './loop/entry.ts'
 import { Gate } from './loop/gate.ts'
 import { registerGauges } from './loop/gauges.ts'
@@ -59,7 +60,7 @@ export interface AgentParts {
   /** Whose filesystems the monitor watches. */
   readonly paths: readonly string[]
   /** null = work alone (used to stop workloads while nothing else runs). */
-  readonly control: { readonly url: string; readonly token: string } | null
+  readonly control: { readonly url: string; readonly token: string; readonly dial: Dial } | null
   /** What is opened here is closed with it, and before all that was added earlier. */
   readonly cleanup: Cleanup
 }
@@ -284,6 +285,7 @@ function connect(shared: Shared, instances: Instances, scanner: Scanner, reporte
   const link = openLink({
     controlUrl: control.url,
     token: control.token,
+    dial: control.dial,
     clock,
     random,
     log: parts.log.child('link'),

@@ -16,6 +16,7 @@ import { createProcessDriver } from './drivers/process/driver.ts'
 import { openInstanceFiles } from './execute/files.ts'
 import { createPorts } from './execute/ports.ts'
 import { bootMark, machineSources, nodeIdentity } from './identity.ts'
+import { dial } from './link/socket.ts'
 import { kernelReadings } from './monitor/readings.ts'
 
 export interface AgentOptions {
@@ -63,7 +64,7 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent, F
     ports: createPorts(),
     readings: kernelReadings(),
     paths: [stateDir],
-    control: controlUrl === null ? null : { url: controlUrl, token },
+    control: controlUrl === null ? null : { url: controlUrl, token, dial },
     cleanup,
   })
 }

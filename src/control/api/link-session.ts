@@ -3,9 +3,9 @@
 // connected -> (hello, in time) -> open -> closed. Open means: the store knows this session under an epoch, everything it writes is
 // fenced by that epoch, and the node is shown as connected. Silence ends it, in either direction; so does a newer session of the
 // same node, which the store finds out by the epoch. Its end fails its open requests and tells the store, once.
-import type WebSocket from 'ws'
 import { durationText } from '../../base/duration-text.ts'
 import { ok, type Result } from '../../base/result.ts'
+import { WIRE_STATE, type Wire } from '../../base/wire.ts'
 import type { Desired, FromAgent, FromControl } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import { type NodeId, newId } from '../../contracts/ids.ts'
@@ -44,7 +44,7 @@ const CLOSE_GRACE_MS = 1000
 type Hello = Extract<FromAgent, { type: 'hello' }>
 
 /** Resolves when the connection has ended and the store knows. */
-export async function runSession(deps: CoreDeps, hub: SessionHub, socket: WebSocket, closing: AbortSignal): Promise<void> {
+export async function runSession(deps: CoreDeps, hub: SessionHub, socket: Wire, closing: AbortSignal): Promise<void> {
   const ended = new AbortController()
   let heardMs = deps.clock.elapsedMs()
   const heard = () => {
@@ -52,7 +52,7 @@ export async function runSession(deps: CoreDeps, hub: SessionHub, socket: WebSoc
   }
   const incoming = createInbox(socket, heard)
   const end = () => ended.abort()
-  socket.once('close', end)
+  socket.on('close', end)
   // `close` follows; without a listener an error would end the process.
   socket.on('error', (error) => deps.log.debug('agent connection failed', { error: error.message }))
   socket.on('pong', heard)
@@ -69,14 +69,14 @@ export async function runSession(deps: CoreDeps, hub: SessionHub, socket: WebSoc
   } finally {
     stopWatch()
     closing.removeEventListener('abort', stopClosing)
-    if (socket.readyState !== socket.CLOSED) socket.terminate()
+    if (socket.readyState !== WIRE_STATE.closed) socket.terminate()
   }
 }
 
 async function runOpen(
   deps: CoreDeps,
   hub: SessionHub,
-  socket: WebSocket,
+  socket: Wire,
   incoming: Inbox,
   hello: Hello,
   ended: AbortSignal,
@@ -118,11 +118,11 @@ class OpenSession implements Session {
   readonly requests: RequestTable
   readonly heardMs: () => number
   readonly #deps: CoreDeps
-  readonly #socket: WebSocket
+  readonly #socket: Wire
   #welcomed = false
   #missed = false
 
-  constructor(deps: CoreDeps, socket: WebSocket, nodeId: NodeId, epoch: number, heardMs: () => number) {
+  constructor(deps: CoreDeps, socket: Wire, nodeId: NodeId, epoch: number, heardMs: () => number) {
     this.#deps = deps
     this.#socket = socket
     this.nodeId = nodeId
@@ -138,7 +138,7 @@ class OpenSession implements Session {
 
   /** False when the connection is gone or its buffer is full. */
   send(message: FromControl): boolean {
-    if (this.#socket.readyState !== this.#socket.OPEN) return false
+    if (this.#socket.readyState !== WIRE_STATE.open) return false
     // Nobody says these again, and they are few: without its credit a request would stand still for ever.
     const once = message.type === 'credit' || message.type === 'cancel'
     if (!once && this.#socket.bufferedAmount > this.#deps.limits.linkSendBufferBytesMax) return false
@@ -178,7 +178,7 @@ class OpenSession implements Session {
   }
 }
 
-function writerOf(deps: CoreDeps, socket: WebSocket, session: OpenSession, signal: AbortSignal): ObservedWriter {
+function writerOf(deps: CoreDeps, socket: Wire, session: OpenSession, signal: AbortSignal): ObservedWriter {
   const { store, clock, limits, log } = deps
   const { nodeId, epoch } = session
   return createObservedWriter({
@@ -240,8 +240,8 @@ async function firstHello(deps: CoreDeps, incoming: Inbox, ended: AbortSignal): 
   }
 }
 
-function refuse(socket: WebSocket, given: Failure): void {
-  if (socket.readyState !== socket.OPEN) return
+function refuse(socket: Wire, given: Failure): void {
+  if (socket.readyState !== WIRE_STATE.open) return
   const error = { code: given.code, detail: given.detail, ...(given.fields && { fields: toWire(given.fields) }) }
   socket.send(JSON.stringify({ type: 'refused', error } satisfies FromControl))
   socket.close(1008, given.code)
@@ -251,11 +251,11 @@ const toWire = (fields: NonNullable<Failure['fields']>) =>
   Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, typeof value === 'object' ? [...value] : value]))
 
 /** Pings, and ends a connection from which nothing has come for too long: a half-open one tells nobody by itself. */
-function watchSilence(deps: CoreDeps, socket: WebSocket, heardMs: () => number): () => void {
+function watchSilence(deps: CoreDeps, socket: Wire, heardMs: () => number): () => void {
   const { clock, limits } = deps
   let cancel = () => {}
   const look = () => {
-    if (socket.readyState !== socket.OPEN) return
+    if (socket.readyState !== WIRE_STATE.open) return
     if (clock.elapsedMs() - heardMs() >= limits.linkSilenceMs) {
       deps.log.warn('agent is silent', { silent_ms: Math.round(clock.elapsedMs() - heardMs()) })
       return socket.terminate()

@@ -3,8 +3,9 @@
 // Every push only shortens a wait: a resync of the whole set every half minute covers whatever was lost.
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { type WebSocket, WebSocketServer } from 'ws'
+import { WebSocketServer } from 'ws'
 import { err, type Result } from '../../base/result.ts'
+import type { Wire } from '../../base/wire.ts'
 import { type AgentRequest, LINK_MESSAGE_BYTES_MAX, LINK_PATH } from '../../contracts/agent-protocol.ts'
 import { ERRORS, type Failure, failure } from '../../contracts/errors.ts'
 import { type NodeId, newId } from '../../contracts/ids.ts'
@@ -75,13 +76,25 @@ export class Link {
         if (socket.destroyed) return
         if (refused) return refuseUpgrade(this.#deps, socket, refused)
         socket.off('error', onError)
-        this.#wss.handleUpgrade(request, socket, head, (connected) => this.#run(connected, request.headers.authorization))
+        this.#wss.handleUpgrade(request, socket, head, (connected) => this.serve(connected, request.headers.authorization))
       },
       (error: unknown) => {
         this.#deps.log.error('agent not admitted', { error: textOf(error) })
         socket.destroy()
       },
     )
+  }
+
+  /** Serves an agent that was let in, until its connection ends. */
+  serve(socket: Wire, authorization: string | undefined): void {
+    const stopWatch = this.#callers.watch(authorization, () => socket.terminate())
+    const session = runSession(this.#deps, this.#hub, socket, this.#closing.signal)
+      .catch((error: unknown) => this.#deps.log.error('agent session failed', { error: textOf(error) }))
+      .finally(() => {
+        stopWatch()
+        this.#running.delete(session)
+      })
+    this.#running.add(session)
   }
 
   async close(): Promise<void> {
@@ -101,17 +114,6 @@ export class Link {
     if (!caller.ok) return caller.error
     const { role, name } = caller.value.token
     return role === 'agent' ? undefined : failure('forbidden', `The agent link needs an agent token; ${name} is for a ${role}.`, { role })
-  }
-
-  #run(socket: WebSocket, authorization: string | undefined): void {
-    const stopWatch = this.#callers.watch(authorization, () => socket.terminate())
-    const session = runSession(this.#deps, this.#hub, socket, this.#closing.signal)
-      .catch((error: unknown) => this.#deps.log.error('agent session failed', { error: textOf(error) }))
-      .finally(() => {
-        stopWatch()
-        this.#running.delete(session)
-      })
-    this.#running.add(session)
   }
 
   readonly #hub: SessionHub = {
