@@ -54,7 +54,7 @@ export async function startContainer(parts: Parts, want: Wanted, signal: AbortSi
 
 /**
  * With `die` told, the engine still takes down the network and mounts of the ended container. A start meanwhile makes both wait for the
- * kernel, 70 ms longer than one after the other (docs/runtimes/docker.md). All the while the engine holds the lock of that container, so
+ * kernel, 70 to 160 ms longer than one after the other (docs/runtimes/docker.md). All the while the engine holds the lock of that container, so
  * it answers a question about it, whatever it says, when it is done.
  */
 async function previousCleared(parts: Parts, want: Wanted, signal: AbortSignal): Promise<void> {
