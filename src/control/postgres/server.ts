@@ -7,21 +7,8 @@ import { err, OK, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { Binaries } from './binaries.ts'
 import type { Launcher } from './launcher.ts'
+import { SERVER_LIMITS } from './limits.ts'
 import { isOn, processesOn, readPostmasterFile, signal } from './residue.ts'
-
-const SERVER_LIMITS = {
-  /** Includes replaying the log after a crash. */
-  startDeadlineMs: 120_000,
-  pollIntervalMs: 10,
-  /** How often an adopted server is looked at; its end also shows at once as a broken connection. */
-  adoptedPollMs: 500,
-  fastStopMs: 20_000,
-  immediateStopMs: 5000,
-  killedMs: 5000,
-  /** Children of a killed postmaster notice by themselves; after this long they are killed. */
-  orphansMs: 5000,
-  saidLines: 20,
-} as const
 
 export interface Server {
   readonly pid: number
