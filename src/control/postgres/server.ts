@@ -5,6 +5,7 @@ import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
 import { err, OK, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
+import { answers } from './answers.ts'
 import type { Binaries } from './binaries.ts'
 import type { Launcher } from './launcher.ts'
 import { SERVER_LIMITS } from './limits.ts'
@@ -67,7 +68,7 @@ export async function spawnServer(options: ServerOptions): Promise<Result<Server
   return ready
 }
 
-/** null when no live, ready server is on the cluster. Waits for one that is starting or ending, and for orphans of a killed one. */
+/** null when no live server that answers is on the cluster. Waits for one that is starting or ending, and for orphans of a killed one. */
 export async function adoptServer(cluster: string, clock: Clock): Promise<Result<{ server: Server; socketDir: string } | null, Failure>> {
   const startMs = clock.elapsedMs()
   while (clock.elapsedMs() - startMs < SERVER_LIMITS.startDeadlineMs) {
@@ -75,7 +76,8 @@ export async function adoptServer(cluster: string, clock: Clock): Promise<Result
     const alive = await processesOn(cluster)
     if (alive.length === 0) return ok(null)
     if (file !== null && alive.includes(file.pid)) {
-      if (file.status === 'ready')
+      // Looked at again after its answer: it may have been told to end in between.
+      if (file.status === 'ready' && (await answers(file.socketDir)) && (await readPostmasterFile(cluster))?.status === 'ready')
         return ok({ server: { pid: file.pid, ended: watch(cluster, file.pid, clock), said: () => '' }, socketDir: file.socketDir })
     } else if (clock.elapsedMs() - startMs > SERVER_LIMITS.orphansMs) {
       for (const pid of alive) signal(pid, 'SIGKILL')
