@@ -5,8 +5,8 @@ import { createHash } from 'node:crypto'
 import path from 'node:path'
 import { Cleanup } from '../base/cleanup.ts'
 import type { Clock, Random } from '../base/clock.ts'
-import { ok, type Result } from '../base/result.ts'
-import type { Failure } from '../contracts/errors.ts'
+import { err, ok, type Result } from '../base/result.ts'
+import { type Failure, failure } from '../contracts/errors.ts'
 import { newId, type OrgId } from '../contracts/ids.ts'
 import type { TelemetryLogger } from '../telemetry/logger.ts'
 import type { Telemetry } from '../telemetry/meter.ts'
@@ -38,6 +38,8 @@ export interface ControlOptions {
   readonly loops?: Partial<LoopsConfig>
   /** More lines of /health: what else runs in this process tree. */
   readonly checks?: ApiDeps['checks']
+  /** Gives a start up that is under way, with `cancelled`; no effect afterwards. */
+  readonly signal?: AbortSignal
 }
 
 export interface Control {
@@ -106,9 +108,12 @@ interface Database {
   readonly postgres: Postgres | null
 }
 
-async function openDatabase({ dataDir, databaseUrl, clock, log }: ControlOptions, cleanup: Cleanup): Promise<Result<Database, Failure>> {
+async function openDatabase(
+  { dataDir, databaseUrl, clock, log, signal }: ControlOptions,
+  cleanup: Cleanup,
+): Promise<Result<Database, Failure>> {
   if (databaseUrl !== null) return ok({ target: { url: databaseUrl }, postgres: null })
-  const postgres = await startPostgres({ dataDir, clock, log: log.child('postgres') })
+  const postgres = await startPostgres({ dataDir, clock, log: log.child('postgres'), signal })
   if (!postgres.ok) return postgres
   cleanup.add('postgres', () => postgres.value.stop())
   return ok({ target: postgres.value.target, postgres: postgres.value })
@@ -116,13 +121,15 @@ async function openDatabase({ dataDir, databaseUrl, clock, log }: ControlOptions
 
 /** A database that is just starting (a whole machine booting) is waited for; a wrong one is not. */
 async function openStoreSoon(
-  { clock, random, log }: ControlOptions,
+  { clock, random, log, signal }: ControlOptions,
   target: StoreTarget,
   config: ControlConfig,
 ): Promise<Result<Store, Failure>> {
   const untilMs = clock.elapsedMs() + LIMITS.startStoreMs
+  const givenUp = err(failure('cancelled', 'The start was given up.'))
   for (let told = false; ; told = true) {
-    const opened = await openStore({
+    if (signal?.aborted) return givenUp
+    const opening = openStore({
       target,
       clock,
       random,
@@ -130,9 +137,30 @@ async function openStoreSoon(
       connectionsMax: config.storeConnectionsMax,
       keysKeptMs: config.retention.keysMs,
     })
+    const opened = await unlessGivenUp(opening, signal)
+    if (opened === null) {
+      // One that answers after all is let go.
+      void opening.then(async (late) => void (late.ok && (await late.value.close())))
+      return givenUp
+    }
     if (opened.ok || opened.error.code !== 'store_unavailable' || clock.elapsedMs() > untilMs) return opened
     if (!told) log.warn('waiting for the database', { error: opened.error.detail })
-    await clock.sleep(LIMITS.startStoreRetryMs)
+    await clock.sleep(LIMITS.startStoreRetryMs, signal).catch(() => undefined)
+  }
+}
+
+/** null when the signal came first. */
+async function unlessGivenUp<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T | null> {
+  if (signal?.aborted) return null
+  let giveUp = () => {}
+  const givenUp = new Promise<null>((resolve) => {
+    giveUp = () => resolve(null)
+    signal?.addEventListener('abort', giveUp, { once: true })
+  })
+  try {
+    return await Promise.race([work, givenUp])
+  } finally {
+    signal?.removeEventListener('abort', giveUp)
   }
 }
 

@@ -21,6 +21,8 @@ export interface PostgresOptions {
   readonly dataDir: string
   readonly clock: Clock
   readonly log: Logger
+  /** Gives a start up that is under way; no effect afterwards. */
+  readonly signal?: AbortSignal | undefined
 }
 
 export interface Postgres {
@@ -37,9 +39,9 @@ const RESTART: Backoff = { baseMs: 100, factor: 2, maxMs: 10_000 }
 /** A server that ran this long starts the backoff anew. */
 const STABLE_MS = 60_000
 
-/** Fails with `data_dir_unusable`, `disk_full` or `store_unavailable`. Bounded. */
+/** Fails with `data_dir_unusable`, `disk_full` or `store_unavailable`; with `cancelled` when it was given up. Nothing is left of a failed one. Bounded. */
 export async function startPostgres(options: PostgresOptions): Promise<Result<Postgres, Failure>> {
-  const { clock, log } = options
+  const { clock, log, signal = new AbortController().signal } = options
   const layout = layoutOf(options.dataDir)
   // Without getuid there is no PostgreSQL for this platform either; binaries says so.
   const userId = process.getuid?.() ?? -1
@@ -49,9 +51,9 @@ export async function startPostgres(options: PostgresOptions): Promise<Result<Po
   if (!root.ok) return root
   const binaries = await prepareBinaries(layout.lib)
   if (!binaries.ok) return binaries
-  const cluster = await ensureCluster(layout, launcher.value, binaries.value)
+  const cluster = await ensureCluster(layout, launcher.value, binaries.value, signal)
   if (!cluster.ok) return cluster
-  const adopted = await adoptServer(cluster.value, clock)
+  const adopted = await adoptServer(cluster.value, clock, signal)
   if (!adopted.ok) return adopted
   const socketDir = adopted.value ? ok(adopted.value.socketDir) : await ensureSocketDir(layout, launcher.value)
   if (!socketDir.ok) return socketDir
@@ -63,9 +65,13 @@ export async function startPostgres(options: PostgresOptions): Promise<Result<Po
     binaries: binaries.value,
     clock,
     log,
+    signal,
   }
   const first = adopted.value ? ok(adopted.value.server) : await start(server)
-  if (!first.ok) return first
+  if (!first.ok) {
+    await removeSocketDir(layout)
+    return first
+  }
   log.info(adopted.value ? 'postgres adopted' : 'postgres started', { process_id: first.value.pid, launcher: launcher.value.kind })
   const supervisor = supervise(server, first.value)
   return ok({
@@ -108,7 +114,7 @@ function supervise(options: ServerOptions, first: Server) {
       await clock.sleep(backoffMs(RESTART, failures, 0), stopping.signal).catch(() => undefined)
       failures += 1
       if (stopping.signal.aborted) return
-      const next = await start(options)
+      const next = await start({ ...options, signal: stopping.signal })
       if (next.ok) {
         current = next.value
         log.info('postgres started', { process_id: next.value.pid, launcher: options.launcher.kind })

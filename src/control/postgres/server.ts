@@ -9,7 +9,7 @@ import { answers } from './answers.ts'
 import type { Binaries } from './binaries.ts'
 import type { Launcher } from './launcher.ts'
 import { SERVER_LIMITS } from './limits.ts'
-import { isOn, processesOn, readPostmasterFile, signal } from './residue.ts'
+import { isOn, processesOn, readPostmasterFile, sendSignal } from './residue.ts'
 
 export interface Server {
   readonly pid: number
@@ -26,7 +26,11 @@ export interface ServerOptions {
   readonly binaries: Binaries
   readonly clock: Clock
   readonly log: Logger
+  /** Gives the start up; what was begun is ended. */
+  readonly signal: AbortSignal
 }
+
+const GIVEN_UP = failure('cancelled', 'The start of the database was given up.')
 
 const SETTINGS = {
   // No TCP port: nothing to clash with, and the old OpenSSL of the bundle is never exposed.
@@ -69,7 +73,11 @@ export async function spawnServer(options: ServerOptions): Promise<Result<Server
 }
 
 /** null when no live server that answers is on the cluster. Waits for one that is starting or ending, and for orphans of a killed one. */
-export async function adoptServer(cluster: string, clock: Clock): Promise<Result<{ server: Server; socketDir: string } | null, Failure>> {
+export async function adoptServer(
+  cluster: string,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<Result<{ server: Server; socketDir: string } | null, Failure>> {
   const startMs = clock.elapsedMs()
   while (clock.elapsedMs() - startMs < SERVER_LIMITS.startDeadlineMs) {
     const file = await readPostmasterFile(cluster)
@@ -80,9 +88,10 @@ export async function adoptServer(cluster: string, clock: Clock): Promise<Result
       if (file.status === 'ready' && (await answers(file.socketDir)) && (await readPostmasterFile(cluster))?.status === 'ready')
         return ok({ server: { pid: file.pid, ended: watch(cluster, file.pid, clock), said: () => '' }, socketDir: file.socketDir })
     } else if (clock.elapsedMs() - startMs > SERVER_LIMITS.orphansMs) {
-      for (const pid of alive) signal(pid, 'SIGKILL')
+      for (const pid of alive) sendSignal(pid, 'SIGKILL')
     }
-    await clock.sleep(SERVER_LIMITS.pollIntervalMs)
+    await clock.sleep(SERVER_LIMITS.pollIntervalMs, signal).catch(() => undefined)
+    if (signal?.aborted) return err(GIVEN_UP)
   }
   return err(
     failure(
@@ -100,7 +109,7 @@ export async function stopServer(server: Server, clock: Clock): Promise<Result<v
     ['SIGKILL', SERVER_LIMITS.killedMs],
   ] as const
   for (const [name, waitMs] of steps) {
-    signal(server.pid, name)
+    sendSignal(server.pid, name)
     if (await within(server.ended, waitMs, clock)) return OK
   }
   return err(failure('store_unavailable', `PostgreSQL (process ${server.pid}) does not end, not even when killed.`, { pid: server.pid }))
@@ -113,10 +122,11 @@ async function waitReady(server: Server, options: ServerOptions): Promise<Result
     dead = true
   })
   while (options.clock.elapsedMs() - startMs < SERVER_LIMITS.startDeadlineMs) {
+    if (options.signal.aborted) return err(GIVEN_UP)
     if (dead) return err(failure('store_unavailable', `PostgreSQL ended while starting: ${server.said() || 'it said nothing'}.`))
     const file = await readPostmasterFile(options.cluster)
     if (file?.pid === server.pid && file.status === 'ready') return OK
-    await options.clock.sleep(SERVER_LIMITS.pollIntervalMs)
+    await options.clock.sleep(SERVER_LIMITS.pollIntervalMs, options.signal).catch(() => undefined)
   }
   return err(
     failure('store_unavailable', `PostgreSQL did not become ready within ${SERVER_LIMITS.startDeadlineMs / 1000} s: ${server.said()}.`),
