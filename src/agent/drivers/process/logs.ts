@@ -21,6 +21,8 @@ const CHUNK_BYTES = 65_536
 const STREAMS = ['stdout', 'stderr'] as const
 type Stream = (typeof STREAMS)[number]
 
+const FROM_THE_BEGINNING: LogOptions = { follow: true, tailLines: null, sinceMs: null }
+
 /** Looked at even without a sign of change, so that a lost one costs only this. */
 const FOLLOW_POLL_MS = 500
 /** A workload that writes byte by byte must not make us read byte by byte. */
@@ -63,13 +65,11 @@ export async function readLogs(
     )
   const sources: Source[] = []
   const lost = openLost(run)
+  const files = { lost, sources }
   try {
-    for (const stream of STREAMS) {
-      const file = await openIfThere(logFile(run, stream))
-      if (file) sources.push({ stream, file, ...(await startOf(lost, stream, file, options)), untold: 0 })
-    }
-    if (options.follow) await follow(context, run, { lost, sources }, emit, signal)
-    else await drain({ lost, sources }, emit, signal)
+    await openNew(run, files, options)
+    if (options.follow) await follow(context, run, files, emit, signal)
+    else await drain(files, emit, signal)
     if (signal.aborted && !options.follow) return err(CANCELLED)
     return ok({ lostBytes: sources.reduce((sum, source) => sum + source.lost, 0) })
   } catch (error) {
@@ -82,7 +82,16 @@ export async function readLogs(
 
 interface Files {
   readonly lost: LostFile
-  readonly sources: readonly Source[]
+  readonly sources: Source[]
+}
+
+/** Opens what is there and was not before: a follower may have come before the keeper, who makes the files. */
+async function openNew(run: Run, { lost, sources }: Files, options: LogOptions): Promise<void> {
+  for (const stream of STREAMS) {
+    if (sources.some((source) => source.stream === stream)) continue
+    const file = await openIfThere(logFile(run, stream))
+    if (file) sources.push({ stream, file, ...(await startOf(lost, stream, file, options)), untold: 0 })
+  }
 }
 
 async function follow(context: Context, run: Run, files: Files, emit: Emit, signal: AbortSignal): Promise<void> {
@@ -95,6 +104,8 @@ async function follow(context: Context, run: Run, files: Files, emit: Emit, sign
       })
       const { kind, ...sight } = context.inspector.look(run)
       const over = kind === 'none' || (kind === 'ended' && 'settled' in sight && sight.settled)
+      // All of what was not there when asked is new.
+      await openNew(run, files, FROM_THE_BEGINNING)
       await drain(files, emit, signal)
       if (over || signal.aborted) return
       const stopper = new AbortController()
