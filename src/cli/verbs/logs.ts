@@ -5,7 +5,7 @@ import type { InstanceView } from '../../contracts/views.ts'
 import type { Core } from '../core.ts'
 import { EXIT } from '../exit.ts'
 import { flag, text, whole } from '../flags.ts'
-import { nextRun } from '../next-run.ts'
+import { nextRun, onceOnNode } from '../next-run.ts'
 import type { Output } from '../output.ts'
 import { bytes } from '../render/human.ts'
 import { connect } from '../session.ts'
@@ -17,7 +17,7 @@ export const logs = verb({
   args: '<id>',
   group: 'Look',
   summary: 'Print what an instance wrote',
-  more: 'What it wrote to standard error goes to standard error. With -f it goes on with the next incarnation when this one ends.',
+  more: 'What it wrote to standard error goes to standard error. With -f it waits for the first incarnation and goes on with the next.',
   missing: 'Look it up with holdfast list; holdfast history shows its incarnations.',
   flags: {
     follow: flag('-f, --follow', 'go on as it writes more'),
@@ -59,7 +59,7 @@ export const logs = verb({
     const first = { tail: flags.tail, since }
     if (!flags.follow || flags.previous)
       return read({ ...(flags.follow && { follow: true }), ...(flags.previous && { previous: true }), ...first })
-    const now = await client.value.call('getInstance', { params: { id } })
+    const now = await onceOnNode(core, client.value, id)
     if (!now.ok) return now
     return followRuns(core, out, client.value, now.value, (isFirst) => read({ follow: true, ...(isFirst && first) }))
   },
