@@ -82,6 +82,16 @@ export interface Agent {
 
 /** Ready when what a former agent left has been read, and looked at in every runtime that answers; the control plane is dialled in the background. */
 export async function runAgent(parts: AgentParts): Promise<Result<Agent, Failure>> {
+  try {
+    return await run(parts)
+  } catch (error) {
+    // A bug, for the caller to tell; what was opened is closed all the same.
+    await parts.cleanup.run()
+    throw error
+  }
+}
+
+async function run(parts: AgentParts): Promise<Result<Agent, Failure>> {
   const { nodeId, clock, log, drivers, files, ports, control, cleanup } = parts
   const startedMs = clock.elapsedMs()
   const loaded = await files.load()
@@ -94,7 +104,14 @@ export async function runAgent(parts: AgentParts): Promise<Result<Agent, Failure
   if (control === null) instances.beginShutdown()
   instances.adopt(loaded.value)
   for (const { last } of loaded.value) if (holdsReservation(last.record)) ports.adopt(last.record.desired.id, last.record.hostPorts)
-  const watch = (driver: Driver) => driver.watch(driverEvents(driver.runtime, instances, scanner))
+  // Without its events a runtime is looked at all the same, only less often.
+  const watch = async (driver: Driver) => {
+    try {
+      await driver.watch(driverEvents(driver.runtime, instances, scanner))
+    } catch (error) {
+      log.error('runtime cannot be watched', { runtime: driver.runtime, error: error instanceof Error ? error.message : String(error) })
+    }
+  }
   await waitAtMost(clock, LIMITS.startPatienceMs, Promise.all([...drivers.values()].map(watch)))
   await scanner.start()
   log.info('agent started', { node_id: nodeId, adopted: loaded.value.length, duration_ms: clock.elapsedMs() - startedMs })

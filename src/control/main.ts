@@ -54,8 +54,12 @@ export interface Control {
 /** Resolves when requests are answered. On failure nothing of it is left running. */
 export async function startControl(options: ControlOptions): Promise<Result<Control, Failure>> {
   const cleanup = new Cleanup()
-  const started = await start(options, cleanup)
   const close = () => closeAll(options, cleanup)
+  const started = await start(options, cleanup).catch(async (error: unknown) => {
+    // A bug, for the caller to tell; what was started ends all the same.
+    await close()
+    throw error
+  })
   if (started.ok) return ok({ ...started.value, close })
   await close()
   return started

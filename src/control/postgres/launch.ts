@@ -8,12 +8,12 @@ import path from 'node:path'
 import { type Backoff, backoffMs } from '../../base/backoff.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
-import { ok, type Result } from '../../base/result.ts'
+import { err, ok, type Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import { prepareBinaries } from './binaries.ts'
 import { DATABASE_USER, ensureCluster, ensureRoot, ensureSocketDir, removeSocketDir } from './cluster.ts'
 import { chooseLauncher } from './launcher.ts'
-import { layoutOf } from './layout.ts'
+import { dirFailure, layoutOf } from './layout.ts'
 import { processesOn, readPostmasterFile } from './residue.ts'
 import { adoptServer, type Server, type ServerOptions, spawnServer, stopServer } from './server.ts'
 
@@ -85,7 +85,16 @@ export async function startPostgres(options: PostgresOptions): Promise<Result<Po
   })
 }
 
+/** Never rejects: nobody but a loop waits for it. */
 async function start(options: ServerOptions): Promise<Result<Server, Failure>> {
+  try {
+    return await startAnew(options)
+  } catch (error) {
+    return err(dirFailure('Cannot start the database', options.cluster, error))
+  }
+}
+
+async function startAnew(options: ServerOptions): Promise<Result<Server, Failure>> {
   // A pid file whose number now belongs to a stranger would make the server refuse to start. It guards the shared memory of the
   // old server's children, so it goes only when none of them is left.
   const stale = await readPostmasterFile(options.cluster)
