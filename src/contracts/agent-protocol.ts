@@ -127,6 +127,15 @@ export const AgentRequest = z.discriminatedUnion('op', [
 ])
 export type AgentRequest = z.infer<typeof AgentRequest>
 
+/** Its answer is output, and lasts as long as its reader likes. Others are one short reply, and have a share of their own of each limit. */
+export const isStream = ({ op }: Pick<AgentRequest, 'op'>): boolean => op !== 'stats'
+
+/** Half of the answer to one request more than a node takes; the other is the hint of `too_many_requests`. */
+export const tooMany = (stream: boolean, open: number): string =>
+  stream
+    ? `${open} readers of logs and exec are open on this node, which is the limit: end one of them, also one that was suspended (Ctrl-Z).`
+    : `${open} short requests to this node are under way, which is the limit.`
+
 /** `data` is base64, of at most CHUNK_BYTES_MAX bytes. `stream` of a log chunk tells stdout from stderr. */
 export const ReplyChunk = z.object({
   stream: z.enum(['stdout', 'stderr']),

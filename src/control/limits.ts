@@ -41,7 +41,9 @@ export const LIMITS = {
   linkRetryMs: 500,
   observedBatchMax: 500,
   observedQueueMax: 20_000,
+  /** Requests open to one node, and how many of them may be logs and exec: the rest is left for short ones. An agent takes fewer. */
   linkRequestsMax: 256,
+  linkStreamsMax: 128,
   linkSessionsMax: 10_000,
   linkSendBufferBytesMax: LINK_MESSAGE_BYTES_MAX * 2,
   /** All of a graceful end, the database included. */
@@ -50,6 +52,7 @@ export const LIMITS = {
   startStoreRetryMs: 500,
 } as const
 
+assert(LIMITS.linkStreamsMax < LIMITS.linkRequestsMax, 'readers that stand still leave places for short requests')
 // A missed pong must not end a session that the next one would have kept.
 assert(LIMITS.linkSilenceMs >= 3 * LIMITS.linkPingMs, 'linkSilenceMs >= 3 * linkPingMs')
 assert(LIMITS.linkHeartbeatWriteMs < LIMITS.linkSilenceMs, 'linkHeartbeatWriteMs < linkSilenceMs')

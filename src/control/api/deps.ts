@@ -47,6 +47,7 @@ export interface ApiLimits {
   readonly observedBatchMax: number
   readonly observedQueueMax: number
   readonly linkRequestsMax: number
+  readonly linkStreamsMax: number
   readonly linkSessionsMax: number
   readonly linkSendBufferBytesMax: number
 }

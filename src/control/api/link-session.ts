@@ -133,6 +133,7 @@ class OpenSession implements Session {
       send: (message) => this.send(message),
       windowBytes: deps.limits.outputWindowBytes,
       openMax: deps.limits.linkRequestsMax,
+      streamsMax: deps.limits.linkStreamsMax,
     })
   }
 
