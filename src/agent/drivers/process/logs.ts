@@ -16,6 +16,7 @@ import type { Emit, LogOptions, LogsEnd, Target } from '../driver.ts'
 import { CANCELLED, type Context } from './context.ts'
 import { errnoOf, fileFailure } from './failures.ts'
 import { type LostFile, logFile, openLost, type Run, readRecord, runOf, Want } from './records.ts'
+import { WOKEN } from './tracker.ts'
 
 const CHUNK_BYTES = 65_536
 const STREAMS = ['stdout', 'stderr'] as const
@@ -110,7 +111,7 @@ async function follow(context: Context, run: Run, files: Files, emit: Emit, sign
       if (over || signal.aborted) return
       const stopper = new AbortController()
       await Promise.race([changed, context.tracker.next(run, FOLLOW_POLL_MS, AbortSignal.any([signal, stopper.signal]))])
-      stopper.abort()
+      stopper.abort(WOKEN)
       if (!signal.aborted) await context.clock.sleep(FOLLOW_GAP_MS, signal).catch(() => undefined)
     }
   } finally {
