@@ -166,6 +166,7 @@ function instances(bench: StoreBench) {
     expect(await ids({ selector: 'app=shop,!tier' })).toEqual(['c', 'b', 'a'])
     expect(await ids({ selector: 'tier in (web)', state: 'pending' })).toEqual(['web'])
     expect(await ids({ name: 'b' })).toEqual(['b'])
+    expect(await ids({ env_id: 'env_00000000000000000000' })).toEqual([])
     const first = must(await operator.call('listInstances', { query: { limit: 2, selector: 'app' } }))
     const second = must(await operator.call('listInstances', { query: { limit: 2, selector: 'app', cursor: first.next_cursor! } }))
     expect([...first.items, ...second.items].map((one) => one.name)).toEqual(['c', 'b', 'a', 'web'])

@@ -150,6 +150,7 @@ const list =
       ...(query.cursor !== undefined && { cursor: query.cursor }),
       ...(state !== undefined && { state }),
       ...(query.name !== undefined && { name: query.name }),
+      ...(query.env_id !== undefined && { envId: query.env_id }),
       ...((query.include_deleted || state === 'deleted') && { includeDeleted: true }),
     })
     if (!page.ok) return page
