@@ -12,6 +12,7 @@ import { type Failure, failure } from '../contracts/errors.ts'
 import type { InstanceId, NodeId } from '../contracts/ids.ts'
 import type { Meter } from '../contracts/metrics.ts'
 import type { Runtime } from '../contracts/spec.ts'
+import { VERSION } from '../contracts/version.ts'
 import type { TelemetryLogger } from '../telemetry/logger.ts'
 import type { AgentConfig } from './config.ts'
 import type { Driver, DriverEvent } from './drivers/driver.ts'
@@ -37,8 +38,6 @@ import { createProber } from './probes/prober.ts'
 import { admit, allocatable, foldPressure } from './reconcile/admission.ts'
 import { isShutDown } from './reconcile/plan.ts'
 import { recoveryPolicy } from './reconcile/policy.ts'
-
-const AGENT_VERSION = '0.1.0'
 
 /** Everything of the world that an agent touches. */
 export interface AgentParts {
@@ -289,7 +288,7 @@ const nodeFacts = ({ monitor, parts }: Shared, scanner: Scanner): NodeFacts => (
   ...monitor.capacity(),
   labels: { ...parts.nodeLabels },
   runtimes: [...scanner.statuses()],
-  agentVersion: AGENT_VERSION,
+  agentVersion: VERSION,
 })
 
 /** Dials the control plane in the background; does nothing for an agent that works alone. */

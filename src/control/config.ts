@@ -1,8 +1,6 @@
 // Compiled configuration of the control plane: nothing optional, base units. The command line builds it from the file and the flags.
 import { DEFAULT_CONFIG } from '../contracts/config.ts'
 
-export const CONTROL_VERSION = '0.1.0'
-
 export interface ControlConfig {
   readonly storeConnectionsMax: number
   /** How long each kind of record is kept: events, Idempotency-Keys with their answers, deleted instances with their evidence. */

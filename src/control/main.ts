@@ -8,13 +8,14 @@ import type { Clock, Random } from '../base/clock.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { type Failure, failure } from '../contracts/errors.ts'
 import { newId, type OrgId } from '../contracts/ids.ts'
+import { VERSION } from '../contracts/version.ts'
 import type { TelemetryLogger } from '../telemetry/logger.ts'
 import type { Telemetry } from '../telemetry/meter.ts'
 import { createApi } from './api/api.ts'
 import { hashSecret } from './api/caller.ts'
 import type { ApiDeps, Check } from './api/deps.ts'
 import { ensureSecret, makeDataDir } from './api/secret-files.ts'
-import { CONTROL_DEFAULTS, CONTROL_VERSION, type ControlConfig } from './config.ts'
+import { CONTROL_DEFAULTS, type ControlConfig } from './config.ts'
 import { LIMITS } from './limits.ts'
 import { LOOPS_DEFAULTS, type LoopsConfig } from './loops/deps.ts'
 import { type Loops, startLoops } from './loops/start.ts'
@@ -94,7 +95,7 @@ async function start(options: ControlOptions, cleanup: Cleanup): Promise<Result<
     meter,
     log: options.log.child('api'),
     limits: LIMITS,
-    version: CONTROL_VERSION,
+    version: VERSION,
     defaultOrg: tokens.value.defaultOrg,
     renderMetrics: telemetry.render,
     checks: { loops: () => Promise.resolve(loopsCheck(loops)), ...postgresCheck(database.value.postgres), ...options.checks },
