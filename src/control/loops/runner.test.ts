@@ -166,6 +166,26 @@ describe('when something is wrong', () => {
     await runner.close()
   })
 
+  test('a pass under way when the store went away proves neither that it is back nor, if it fails late, that it has gone again', async () => {
+    const stage = new Stage()
+    const [early, late] = [Promise.withResolvers<Result<Pass, Failure>>(), Promise.withResolvers<Result<Pass, Failure>>()]
+    const [first, second] = [looper([() => early.promise]), looper([() => late.promise])]
+    const failing = looper([fails('store_unavailable'), fails('store_unavailable')])
+    const runner = stage.run(first.loop, second.loop, failing.loop)
+    await settle()
+    early.resolve(QUIET)
+    await settle()
+    expect(stage.log.said()).toEqual(['warn loops wait for the store'])
+    expect(runner.health()).toMatchObject([{ detail: 'the store is away' }, {}, {}])
+    await stage.clock.advance(5000)
+    expect(stage.log.said()).toEqual(['warn loops wait for the store', 'info the store is back'])
+    late.resolve(fails('store_unavailable'))
+    await stage.clock.advance(60_000)
+    expect(stage.log.said()).toEqual(['warn loops wait for the store', 'info the store is back'])
+    expect(second.turns.length).toBeGreaterThan(1)
+    await runner.close()
+  })
+
   test('the waits between failed passes grow to the limit', async () => {
     const stage = new Stage()
     const times: number[] = []

@@ -77,6 +77,8 @@ export class Runner {
   #epoch: number | null = null
   /** Since when the store has been away, on the monotonic clock. */
   #outageSinceMs: number | null = null
+  /** Rises when the store goes away and when it is back. What was asked of it before that says nothing about it now. */
+  #era = 0
 
   constructor(deps: RunnerDeps, loops: readonly Loop[]) {
     this.#deps = deps
@@ -136,7 +138,7 @@ export class Runner {
       }
       if (!lease.ok) {
         failures += 1
-        this.#away(lease.error)
+        this.#away(lease.error, this.#era)
         await this.#pause(failures, signal)
         continue
       }
@@ -155,7 +157,8 @@ export class Runner {
   }
 
   async #runAll(lease: Lease): Promise<void> {
-    this.#back()
+    // No pass ran while it was asked for, so the answer is of now.
+    this.#back(this.#era)
     this.#epoch = lease.epoch
     this.#deps.log.debug('loops hold the lease', { epoch: lease.epoch })
     const fenced = new AbortController()
@@ -184,18 +187,19 @@ export class Runner {
     while (!signal.aborted) {
       const startMs = clock.elapsedMs()
       one.passSinceMs = startMs
+      const era = this.#era
       const outcome = await this.#pass(one, { changes: one.wake.take(), signal, write })
       one.passSinceMs = null
       one.lastPassMs = clock.elapsedMs()
       if (!outcome.ok && outcome.error.code === 'lease_lost') held.fenced()
       if (signal.aborted) return
       if (!outcome.ok) {
-        this.#failed(one, outcome.error)
+        this.#failed(one, outcome.error, era)
         one.wake.nudge(null)
         await this.#pause(one.failures, signal)
         continue
       }
-      this.#back()
+      this.#back(era)
       if (one.lastError) this.#deps.log.info('loop works again', { loop: one.loop.name, failures: one.failures })
       one.failures = 0
       one.lastError = null
@@ -213,11 +217,11 @@ export class Runner {
     }
   }
 
-  #failed(one: Running, error: Failure): void {
+  #failed(one: Running, error: Failure, era: number): void {
     one.failures += 1
     this.#deps.meter.count('errors_total', { code: error.code })
     if (error.code === 'store_unavailable') {
-      this.#away(error)
+      this.#away(error, era)
       return
     }
     // Told when it begins; the repetitions are in the metric and in health.
@@ -226,14 +230,16 @@ export class Runner {
     one.lastError = error
   }
 
-  #away(error: Failure): void {
-    if (this.#outageSinceMs !== null || error.code === 'shutting_down') return
+  #away(error: Failure, era: number): void {
+    if (this.#outageSinceMs !== null || era !== this.#era || error.code === 'shutting_down') return
+    this.#era += 1
     this.#outageSinceMs = this.#deps.clock.elapsedMs()
     this.#deps.log.warn('loops wait for the store', { error_code: error.code, error: error.detail, cause: text(error.cause) })
   }
 
-  #back(): void {
-    if (this.#outageSinceMs === null) return
+  #back(era: number): void {
+    if (this.#outageSinceMs === null || era !== this.#era) return
+    this.#era += 1
     const downMs = Math.round(this.#deps.clock.elapsedMs() - this.#outageSinceMs)
     this.#outageSinceMs = null
     this.#deps.log.info('the store is back', { downtime_ms: downMs })
