@@ -60,7 +60,6 @@ class DockerDriver implements Driver {
   readonly runtime = 'docker'
   readonly can = { exec: true, pause: true, stats: true }
   readonly #parts: Parts
-  readonly #nodeId: string
   readonly #watcher: Watcher
   readonly #starting = new Map<string, Promise<Result<Seen, Failure>>>()
   readonly #background = new Set<Promise<void>>()
@@ -69,7 +68,6 @@ class DockerDriver implements Driver {
 
   constructor(options: DockerDriverOptions) {
     const { clock, random, log } = options
-    this.#nodeId = options.nodeId
     const engine = new Engine({ socketPath: options.socketPath, clock })
     const files = new InstanceFiles(options.stateDir, random)
     const cloudInit = new CloudInit({ engine, files, clock, log, changed: (id) => this.#tell(id, 'started', clock.wallMs()) })
@@ -94,7 +92,7 @@ class DockerDriver implements Driver {
 
   async status(signal: AbortSignal): Promise<RuntimeStatus> {
     const status = await engineStatus(this.#parts.engine, signal)
-    return status.usable ? ownerStatus(status, await this.#parts.files.stateId(), this.#nodeId) : status
+    return status.usable ? ownerStatus(status, await this.#parts.files.readStateId()) : status
   }
 
   async watch(onEvent: (event: DriverEvent) => void): Promise<void> {

@@ -33,11 +33,18 @@ export class InstanceFiles {
     return this.#stateId
   }
 
-  async #loadStateId(): Promise<Result<string, Failure>> {
+  /** Null when there is none yet: this makes none. */
+  async readStateId(): Promise<Result<string | null, Failure>> {
     const path = join(this.#stateDir, 'docker-state-id')
     const kept = await readText(path)
+    if (!kept.ok || kept.value === null) return kept
+    return /^[0-9a-z]{16}\n?$/.test(kept.value) ? ok(kept.value.trim()) : err(unlikeWritten(path))
+  }
+
+  async #loadStateId(): Promise<Result<string, Failure>> {
+    const kept = await this.readStateId()
     if (!kept.ok) return kept
-    if (kept.value !== null) return /^[0-9a-z]{16}\n?$/.test(kept.value) ? ok(kept.value.trim()) : err(unlikeWritten(path))
+    if (kept.value !== null) return ok(kept.value)
     const made = this.#random.text(16)
     const written = await writeWhole(this.#stateDir, 'docker-state-id', `${made}\n`, true)
     return written.ok ? ok(made) : written
