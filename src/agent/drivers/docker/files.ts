@@ -126,10 +126,21 @@ async function writeWhole(directory: string, name: string, content: string | Uin
       await file.close()
     }
     await rename(temporary, path)
+    if (durable) await syncDirectory(directory)
     return OK
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined)
     return err(fileFailure(error, path))
+  }
+}
+
+/** Without it a power cut may take the new name away again, and the node would take its own containers for somebody else's. */
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
   }
 }
 
