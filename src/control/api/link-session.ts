@@ -6,9 +6,10 @@
 import { durationText } from '../../base/duration-text.ts'
 import { ok, type Result } from '../../base/result.ts'
 import { WIRE_STATE, type Wire } from '../../base/wire.ts'
-import type { Desired, FromAgent, FromControl } from '../../contracts/agent-protocol.ts'
+import type { Desired, FromAgent, FromControl, NodeUsage } from '../../contracts/agent-protocol.ts'
+import type { Blocked } from '../../contracts/blocked.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
-import { type NodeId, newId } from '../../contracts/ids.ts'
+import { type InstanceId, type NodeId, newId } from '../../contracts/ids.ts'
 import type { Actor } from '../model/actor.ts'
 import type { Heartbeat } from '../store/session-fold.ts'
 import type { CoreDeps } from './deps.ts'
@@ -24,12 +25,21 @@ export interface Session {
   readonly requests: RequestTable
   /** When something was last heard, on the monotonic clock. */
   heardMs(): number
+  /** What the agent said last of these, which a store that takes no records does not know. */
+  readonly said: Said
   /** Tells the agent of changed wishes. Before its welcome they are kept back: the welcome may be older than they are. */
   push(items: readonly Desired[]): void
   /** Sends the whole desired set. */
   resync(): Promise<void>
   /** Cuts the connection; the agent comes again and says hello. */
   drop(): void
+}
+
+export interface Said {
+  /** Of the node; undefined before the first heartbeat. */
+  usage: NodeUsage | undefined
+  /** Of each instance that is blocked. */
+  readonly blocked: Map<InstanceId, Blocked>
 }
 
 export interface SessionHub {
@@ -117,6 +127,7 @@ class OpenSession implements Session {
   readonly epoch: number
   readonly requests: RequestTable
   readonly heardMs: () => number
+  readonly said: Said = { usage: undefined, blocked: new Map() }
   readonly #deps: CoreDeps
   readonly #socket: Wire
   #welcomed = false
@@ -212,9 +223,14 @@ async function dispatch(parsed: Result<FromAgent, Failure>, { session, writer, h
     case 'hello':
       return failure('invalid_input', 'The agent said hello twice.')
     case 'observed':
+      for (const { id, blocked } of message.items) {
+        if (blocked) session.said.blocked.set(id, blocked)
+        else session.said.blocked.delete(id)
+      }
       await writer.add(message.items)
       return undefined
     case 'heartbeat':
+      session.said.usage = message.usage
       hub.onBeat({ nodeId: session.nodeId, epoch: session.epoch, usage: message.usage, facts: message.facts })
       return undefined
     case 'chunk':

@@ -9,6 +9,8 @@ import type { Wire } from '../../base/wire.ts'
 import { type AgentRequest, LINK_MESSAGE_BYTES_MAX, LINK_PATH } from '../../contracts/agent-protocol.ts'
 import { ERRORS, type Failure, failure } from '../../contracts/errors.ts'
 import { type NodeId, newId } from '../../contracts/ids.ts'
+import type { InstanceRecord, ObservedRest } from '../model/instance.ts'
+import type { NodeRecord } from '../model/node.ts'
 import type { Heartbeat } from '../store/session-fold.ts'
 import type { Callers } from './caller.ts'
 import type { CoreDeps } from './deps.ts'
@@ -18,6 +20,18 @@ import { runSession, type Session, type SessionHub } from './link-session.ts'
 import { Outage } from './outage.ts'
 import { PROBLEM_TYPE, problemOf } from './problem.ts'
 import { withinStoreTime } from './store-time.ts'
+
+const NOTHING_OBSERVED: ObservedRest = {
+  healSeq: 0,
+  health: 'unknown',
+  checks: [],
+  addresses: [],
+  pid: null,
+  lastExit: null,
+  attempts: [],
+  cloudInit: null,
+  notes: [],
+}
 
 export class Link {
   readonly #deps: CoreDeps
@@ -57,6 +71,22 @@ export class Link {
   oldestHeardSeconds(): number {
     const nowMs = this.#deps.clock.elapsedMs()
     return Math.max(0, ...[...this.#sessions.values()].map((session) => (nowMs - session.heardMs()) / 1000))
+  }
+
+  /** The record, with what its agent has said since and a store that takes no records does not know. */
+  freshNode(node: NodeRecord): NodeRecord {
+    const usage = this.#sessions.get(node.id)?.said.usage
+    return usage === undefined ? node : { ...node, usage }
+  }
+
+  /** As `freshNode`: whether the instance waits for its node's disk. */
+  freshInstance(row: InstanceRecord): InstanceRecord {
+    const session = row.nodeId === null ? undefined : this.#sessions.get(row.nodeId)
+    if (!session) return row
+    const { blocked: _old, ...rest } = row.observed ?? NOTHING_OBSERVED
+    const blocked = session.said.blocked.get(row.id)
+    if (!blocked) return row.observed?.blocked ? { ...row, observed: rest } : row
+    return { ...row, observed: { ...rest, blocked } }
   }
 
   /** Asks the agent of a node; `node_unreachable` when it is not connected here. */
