@@ -86,7 +86,7 @@ function ring() {
     await agent.close()
   })
 
-  test('the series of /metrics are as many after a thousand instances came and went', { timeout: 120_000 }, async () => {
+  test('T39: the series of /metrics are as many after a thousand instances came and went', { timeout: 120_000 }, async () => {
     const plane = await controlPlane()
     const series = async () =>
       (await (await fetch(`${plane.url}/metrics`)).text()).split('\n').filter((line) => line !== '' && !line.startsWith('#')).length

@@ -17,7 +17,7 @@ async function pileOf(store: StoreAccess, org: OrgId, count: number, dueAtMs: nu
 
 export function healSuite(bench: AccessBench): void {
   describe('heals', () => {
-    test('two claimers never get the same row, and together get all of them', async () => {
+    test('C19: two claimers never get the same row, and together get all of them', async () => {
       const store = await bench.store()
       const org = await seedOrg(store)
       await pileOf(store, org, 40, 0)

@@ -104,7 +104,7 @@ describe('requests of the control plane', () => {
     await eventually('and taken', () => control.ofType('reply').some(({ requestId, error }) => requestId === 'again' && !error))
   })
 
-  test('more requests than the bound are refused by name, the same id twice runs once', async () => {
+  test('C65: more requests than the bound are refused by name, the same id twice runs once', async () => {
     const control = await startControl()
     const release = Promise.withResolvers<void>()
     let begun = 0

@@ -84,7 +84,7 @@ describe('the link of an agent', () => {
     )
   })
 
-  test('a handler that throws does not end the connection', async () => {
+  test('T42: a handler that throws does not end the connection', async () => {
     const control = await startControl()
     const { link, events, lines, connected } = startLink(control.url, {
       onDesired: () => {

@@ -36,7 +36,7 @@ function callers(bench: StoreBench) {
     }
   })
 
-  test('what belongs to another organisation does not exist', async () => {
+  test('C36: what belongs to another organisation does not exist', async () => {
     const { as } = await apiServer(bench)
     const mine = must(await as('operator').call('createInstance', { body: launch({ name: 'web' }) }))
     const theirs = must(await as('otherOperator').call('createInstance', { body: launch({ name: 'web' }) }))
@@ -131,7 +131,7 @@ function callers(bench: StoreBench) {
 }
 
 function instances(bench: StoreBench) {
-  test('create, show by id, name and prefix, list, page, select, delete', async () => {
+  test('C1: create, show by id, name and prefix, list, page, select, delete', async () => {
     const { as } = await apiServer(bench)
     const operator = as('operator')
     const made = must(
@@ -178,7 +178,7 @@ function instances(bench: StoreBench) {
     expect(await ids({ state: 'deleted' })).toEqual(['web'])
   })
 
-  test('verbs: each wish raises the generation once, a wish that already holds changes nothing, what cannot be is refused', async () => {
+  test('T34, C30: verbs: each wish raises the generation once, a wish that already holds changes nothing, what cannot be is refused', async () => {
     const { as } = await apiServer(bench)
     const operator = as('operator')
     const { id } = must(await operator.call('createInstance', { body: launch() }))
@@ -204,7 +204,7 @@ function instances(bench: StoreBench) {
     expect(await after('startInstance')).toBe('not_found')
   })
 
-  test('labels and metadata: merge, replace, null deletes, limits, If-Match, audited with the actor', async () => {
+  test('C7, C8, C10: labels and metadata: merge, replace, null deletes, limits, If-Match, audited with the actor', async () => {
     const { as } = await apiServer(bench)
     const operator = as('operator')
     const { id } = must(await operator.call('createInstance', { body: { ...launch(), labels: { a: '1', b: '2' }, metadata: { x: 'y' } } }))
@@ -348,7 +348,7 @@ function others(bench: StoreBench) {
     expect(await (await fetch(url)).text()).toContain('Holdfast')
   })
 
-  test('a part that fails degrades, the store that fails makes it 503', async () => {
+  test('B37: a part that fails degrades, the store that fails makes it 503', async () => {
     const checks = { loops: async () => ({ status: 'unhealthy' as const, detail: 'stuck' }), broken: () => Promise.reject(new Error('no')) }
     const { url, store } = await apiServer(bench, { checks })
     const degraded = await fetch(`${url}/health`)

@@ -8,7 +8,7 @@ const { id: instanceId } = desiredOf()
 const logs = { op: 'logs', instanceId, follow: true, tailLines: null, sinceMs: null, previous: false } as const
 const stats = { op: 'stats', instanceId } as const
 
-test('streams and short requests have places of their own, and a full share is refused by name', () => {
+test('C65: streams and short requests have places of their own, and a full share is refused by name', () => {
   const sent: FromControl[] = []
   const table = new RequestTable({
     newRequestId: () => `req_${sent.length}`,

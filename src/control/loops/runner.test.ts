@@ -152,7 +152,7 @@ describe('when a loop looks', () => {
 })
 
 describe('when something is wrong', () => {
-  test('an outage of the store is told once at its begin and once at its end, whatever the number of loops, and ends with a look at everything', async () => {
+  test('C14: an outage of the store is told once at its begin and once at its end, whatever the number of loops, and ends with a look at everything', async () => {
     const stage = new Stage()
     const away = () => Array.from({ length: 4 }, () => fails('store_unavailable'))
     const [one, two] = [looper(away()), looper(away(), { name: 'other' })]
@@ -296,7 +296,7 @@ describe('the lease', () => {
 })
 
 describe('closing', () => {
-  test('waits for the pass under way, gives the lease back and leaves nothing behind', async () => {
+  test('T37: waits for the pass under way, gives the lease back and leaves nothing behind', async () => {
     const stage = new Stage()
     const gate = Promise.withResolvers<Result<Pass, Failure>>()
     const [busy, idle] = [looper([() => gate.promise]), looper()]
