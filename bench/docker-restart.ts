@@ -1,7 +1,8 @@
 // Containers on one engine: (1) `kill -9` of the main process until its successor executes, Holdfast against `--restart=always`, and
 // the event path split; (2) API call until running, against a raw `docker run -d`. Usage:
-//   HOLDFAST_DOCKER_SOCKET=/var/run/docker.sock node bench/docker-restart.ts IMAGE [runs=15]
+//   HOLDFAST_DOCKER_SOCKET=/var/run/docker.sock node bench/docker-restart.ts IMAGE [runs=10]
 // IMAGE needs a /bin/sh. A kill comes at least eleven seconds after the start before it: the engine's own backoff resets after ten.
+// More than ten ends within ten minutes are a quarantine, whatever the uptime between them.
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, watch } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -15,7 +16,7 @@ import { median, summarise } from './support/stats.ts'
 
 const SOCKET = process.env.HOLDFAST_DOCKER_SOCKET ?? '/var/run/docker.sock'
 const image = process.argv[2]
-const RUNS = Number(process.argv[3] ?? 15)
+const RUNS = Number(process.argv[3] ?? 10)
 const UPTIME_MS = 11_000
 if (!image) throw new Error('usage: node bench/docker-restart.ts IMAGE [runs]')
 

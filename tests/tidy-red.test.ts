@@ -128,6 +128,13 @@ describe('shape', () => {
     expect(tidy.tooLong(sources({ 'src/base/a.ts': long(70), 'src/base/a.test.ts': long(71) }))).toEqual([])
     expect(tidy.tooLong(sources({ 'src/base/a.ts': long(71) }))).toHaveLength(1)
   })
+  test('the same of Perl', () => {
+    const of = (text: string) => tidy.tooLong([{ path: 'src/base/a.pl', text, code: text }])
+    const long = (lines: number) => `sub a {\n${'  b();\n'.repeat(lines - 2)}}\n`
+    expect([of('1;\n'.repeat(400)), of(long(70) + long(70))]).toEqual([[], []])
+    expect(of('1;\n'.repeat(401))).toEqual(['src/base/a.pl: 401 lines, 400 is the wall'])
+    expect(of(`1;\n${long(71)}`)).toEqual(['src/base/a.pl:2: a function of 71 lines, 70 fit a screen'])
+  })
   test.each(['A.nullable().parse(b)', 'z.array(A).max(5).safeParse(b)', `z.enum(['a', 'b']).parse(c)`])('schema: %s', (text) => {
     expect(tidy.schemasPerUse(sources({ 'src/base/a.ts': text }))).toHaveLength(1)
   })

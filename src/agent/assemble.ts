@@ -2,16 +2,17 @@
 // the simulator others. It needs no control plane to keep things running: it reads its journals, looks at what runs, and goes on from there.
 import type { Cleanup } from '../base/cleanup.ts'
 import type { Clock, Random } from '../base/clock.ts'
-import { waitAtMost, withDeadline } from '../base/deadline.ts'
-import { durationText } from '../base/duration-text.ts'
+import { waitAtMost } from '../base/deadline.ts'
 import type { Logger } from '../base/log.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { semaphore } from '../base/semaphore.ts'
 import type { NodeFacts, RuntimeStatus } from '../contracts/agent-protocol.ts'
+import { blockedText } from '../contracts/blocked.ts'
 import { type Failure, failure } from '../contracts/errors.ts'
 import type { InstanceId, NodeId } from '../contracts/ids.ts'
 import type { Meter } from '../contracts/metrics.ts'
 import type { Runtime } from '../contracts/spec.ts'
+import { VERSION } from '../contracts/version.ts'
 import type { TelemetryLogger } from '../telemetry/logger.ts'
 import type { AgentConfig } from './config.ts'
 import type { Driver, DriverEvent } from './drivers/driver.ts'
@@ -23,24 +24,24 @@ import { answer } from './execute/requests.ts'
 import type { Residue } from './execute/residue.ts'
 import { LIMITS } from './limits.ts'
 import { type Link, openLink } from './link/link.ts'
+import type { Dial } from './link/socket.ts'
 import { type Collecting, evidenceKeeper, makeCollecting } from './loop/collecting.ts'
-import { type Entry, holdsReservation } from './loop/entry.ts'
+import { blockedOf, type Entry, holdsReservation } from './loop/entry.ts'
 import { Gate } from './loop/gate.ts'
 import { registerGauges } from './loop/gauges.ts'
 import { createHealthKeeper, type HealthKeeper, isGated } from './loop/health.ts'
 import { Instances } from './loop/instances.ts'
 import { createReporter, type Reporter } from './loop/reporter.ts'
 import { createScanner, type Scanner } from './loop/scanner.ts'
+import { stopAll } from './loop/stop-all.ts'
 import { Survey } from './loop/survey.ts'
 import { createMonitor, type Monitor } from './monitor/monitor.ts'
 import type { Readings } from './monitor/readings.ts'
 import { lookAt, lookAtAll } from './observe/look.ts'
+import { statusOf } from './observe/status.ts'
 import { createProber } from './probes/prober.ts'
 import { admit, allocatable, foldPressure } from './reconcile/admission.ts'
-import { isShutDown } from './reconcile/plan.ts'
 import { recoveryPolicy } from './reconcile/policy.ts'
-
-const AGENT_VERSION = '0.1.0'
 
 /** Everything of the world that an agent touches. */
 export interface AgentParts {
@@ -63,7 +64,7 @@ export interface AgentParts {
   /** Whose filesystems the monitor watches. */
   readonly paths: readonly string[]
   /** null = work alone (used to stop workloads while nothing else runs). */
-  readonly control: { readonly url: string; readonly token: string } | null
+  readonly control: { readonly url: string; readonly token: string; readonly dial: Dial } | null
   /** What is opened here is closed with it, and before all that was added earlier. */
   readonly cleanup: Cleanup
 }
@@ -85,6 +86,16 @@ export interface Agent {
 
 /** Ready when what a former agent left has been read, and looked at in every runtime that answers; the control plane is dialled in the background. */
 export async function runAgent(parts: AgentParts): Promise<Result<Agent, Failure>> {
+  try {
+    return await run(parts)
+  } catch (error) {
+    // A bug, for the caller to tell; what was opened is closed all the same.
+    await parts.cleanup.run()
+    throw error
+  }
+}
+
+async function run(parts: AgentParts): Promise<Result<Agent, Failure>> {
   const { nodeId, clock, log, drivers, files, ports, control, cleanup, config } = parts
   const startedMs = clock.elapsedMs()
   const loaded = await files.load()
@@ -99,7 +110,14 @@ export async function runAgent(parts: AgentParts): Promise<Result<Agent, Failure
   if (control === null) instances.beginShutdown()
   instances.adopt(loaded.value)
   for (const { last } of loaded.value) if (holdsReservation(last.record)) ports.adopt(last.record.desired.id, last.record.hostPorts)
-  const watch = (driver: Driver) => driver.watch(driverEvents(driver.runtime, instances, scanner))
+  // Without its events a runtime is looked at all the same, only less often.
+  const watch = async (driver: Driver) => {
+    try {
+      await driver.watch(driverEvents(driver.runtime, instances, scanner))
+    } catch (error) {
+      log.error('runtime cannot be watched', { runtime: driver.runtime, error: error instanceof Error ? error.message : String(error) })
+    }
+  }
   await waitAtMost(clock, LIMITS.startPatienceMs, Promise.all([...drivers.values()].map(watch)))
   await scanner.start()
   log.info('agent started', { node_id: nodeId, adopted: loaded.value.length, duration_ms: clock.elapsedMs() - startedMs })
@@ -124,7 +142,7 @@ export async function runAgent(parts: AgentParts): Promise<Result<Agent, Failure
   }
   return ok({
     nodeId,
-    health: () => healthOf(parts, scanner, shared.link),
+    health: () => healthOf(parts, scanner, shared.link, instances.entries.values()),
     get instances() {
       return instances.entries.size
     },
@@ -133,21 +151,6 @@ export async function runAgent(parts: AgentParts): Promise<Result<Agent, Failure
       for (const { what, error } of await cleanup.run()) log.error('close failed', { what, error: String(error) })
     },
   })
-}
-
-async function stopAll(clock: Clock, instances: Instances, deadlineMs: number): Promise<Result<void, Failure>> {
-  try {
-    await withDeadline(clock, deadlineMs, undefined, async (signal) => {
-      await instances.shutdown(signal)
-      await instances.removeEnded(signal)
-    })
-    return ok(undefined)
-  } catch (error) {
-    const left = [...instances.entries.values()].filter((entry) => !isShutDown(entry.record)).map((entry) => entry.record.desired.name)
-    return err(
-      failure('stop_failed', `Still not stopped after ${durationText(deadlineMs)}: ${left.join(', ')}.`, { instances: left }, error),
-    )
-  }
 }
 
 /** What the parts share. `link` is null until the control plane is dialled; the others wire themselves to it late. */
@@ -286,7 +289,7 @@ function makeScanner(shared: Shared, instances: Instances, survey: Survey): Scan
       const driver = drivers.get(runtime)
       return driver ? lookAtAll(clock, driver, LIMITS.listDeadlineMs, closing.signal) : err(failure('runtime_unavailable', runtime))
     },
-    status: async (runtime) => statusOf(clock, drivers.get(runtime), runtime, closing.signal),
+    status: async (runtime) => statusOf(clock, drivers.get(runtime), runtime, LIMITS.statusDeadlineMs, closing.signal),
     heard: (runtime, listed) => survey.heard(runtime, listed),
     statusChanged: () => shared.link?.sendFacts(nodeFacts(shared, scanner)),
   })
@@ -299,7 +302,7 @@ const nodeFacts = ({ monitor, parts }: Shared, scanner: Scanner): NodeFacts => (
   ...monitor.capacity(),
   labels: { ...parts.nodeLabels },
   runtimes: [...scanner.statuses()],
-  agentVersion: AGENT_VERSION,
+  agentVersion: VERSION,
 })
 
 interface Connected {
@@ -315,7 +318,10 @@ function connect(shared: Shared, control: NonNullable<AgentParts['control']>, co
   const { nodeId, bootId, clock, random, drivers, residue } = parts
   const { instances, scanner, reporter, collecting } = connected
   const { collector, outbox } = collecting
-  const usage = () => monitor.usage(ledger.reservedMemoryBytes)
+  const usage = () => {
+    const blocked = blockedOf(instances.entries.values())
+    return { ...monitor.usage(ledger.reservedMemoryBytes), ...(blocked && { blocked }) }
+  }
   const requests = {
     clock,
     limits: LIMITS,
@@ -327,6 +333,7 @@ function connect(shared: Shared, control: NonNullable<AgentParts['control']>, co
   const link = openLink({
     controlUrl: control.url,
     token: control.token,
+    dial: control.dial,
     clock,
     random,
     log: parts.log.child('link'),
@@ -363,28 +370,17 @@ function connect(shared: Shared, control: NonNullable<AgentParts['control']>, co
   parts.cleanup.add('link', () => link.close())
 }
 
-function healthOf({ control }: AgentParts, scanner: Scanner, link: Link | null): ReturnType<Agent['health']> {
+function healthOf({ control }: AgentParts, scanner: Scanner, link: Link | null, entries: Iterable<Entry>): ReturnType<Agent['health']> {
   const runtimes = scanner.statuses()
   const connected = link?.connected() ?? false
   const usable = runtimes.some((status) => status.usable)
+  const blocked = blockedOf(entries)
   const alone = connected ? 'connected' : 'not connected to the control plane; workloads keep running'
   return {
-    status: usable && (connected || control === null) ? 'healthy' : 'degraded',
-    detail: usable ? alone : 'no runtime is usable',
+    status: usable && !blocked && (connected || control === null) ? 'healthy' : 'degraded',
+    detail: `${usable ? alone : 'no runtime is usable'}${blocked ? `; ${blockedText(blocked)}` : ''}`,
     runtimes,
     connected,
-  }
-}
-
-/** What is wired to nothing else: the word of one driver on its runtime, bounded. */
-async function statusOf(clock: Clock, driver: Driver | undefined, runtime: Runtime, signal: AbortSignal): Promise<RuntimeStatus> {
-  const unusable = (detail: string): RuntimeStatus => ({ runtime, usable: false, version: null, detail, fix: null, limits: 'none' })
-  if (!driver) return unusable('not built in')
-  try {
-    return await withDeadline(clock, LIMITS.statusDeadlineMs, signal, (inner) => driver.status(inner))
-  } catch (error) {
-    // Its deadline, in its own words; a driver that throws is a bug, and must not look like one that is slow.
-    return unusable(error instanceof Error ? error.message : String(error))
   }
 }
 

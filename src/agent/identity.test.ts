@@ -24,7 +24,7 @@ const sources = (change: Partial<IdentitySources> = {}): IdentitySources => ({
   ...change,
 })
 
-test('C59 a given id is used, HOLDFAST_NODE_ID first; auto and empty derive; a bad one is refused by name', async () => {
+test('C59: a given id is used, HOLDFAST_NODE_ID first; auto and empty derive; a bad one is refused by name', async () => {
   expect(await nodeIdentity(dir, sources({ given: ['edge-1', 'other'] }))).toEqual({ ok: true, value: 'edge-1' })
   expect(await nodeIdentity(dir, sources({ given: [undefined, 'persys-7'] }))).toEqual({ ok: true, value: 'persys-7' })
   for (const bad of ['has space', 'UPPER', '-x', 'x\ny', 'a'.repeat(64)]) {
@@ -51,7 +51,7 @@ test('the machine-id is hashed, never shown', async () => {
   expect(derived.ok && derived.value).not.toContain('3d1219c7c4c5')
 })
 
-test('C60 without machine-id the first interface that has a MAC counts, and the id is stable over restarts and a new hostname', async () => {
+test('C60: without machine-id the first interface that has a MAC counts, and the id is stable over restarts and a new hostname', async () => {
   const first = await nodeIdentity(dir, sources({ machineId: () => null }))
   expect(first.ok).toBe(true)
   const kept = await readFile(join(dir, 'node-id'), 'utf8')

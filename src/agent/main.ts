@@ -17,6 +17,7 @@ import { openInstanceFiles } from './execute/files.ts'
 import { createPorts } from './execute/ports.ts'
 import { openResidue } from './execute/residue.ts'
 import { bootMark, machineSources, nodeIdentity } from './identity.ts'
+import { dial } from './link/socket.ts'
 import { kernelReadings } from './monitor/readings.ts'
 
 export interface AgentOptions {
@@ -65,7 +66,7 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent, F
     ports: createPorts(),
     readings: kernelReadings(),
     paths: [stateDir],
-    control: controlUrl === null ? null : { url: controlUrl, token },
+    control: controlUrl === null ? null : { url: controlUrl, token, dial },
     cleanup,
   })
 }

@@ -1,7 +1,7 @@
 // The command line as a process: the real terminals, environment, signals and clock go in, an exit code comes out.
 import { isatty } from 'node:tty'
-import packageJson from '../../package.json' with { type: 'json' }
 import { systemClock, systemRandom } from '../base/system.ts'
+import { VERSION } from '../contracts/version.ts'
 import { VERBS } from './catalog.ts'
 import type { Core, SignalName, Terminal } from './core.ts'
 import { EXIT } from './exit.ts'
@@ -28,7 +28,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     },
     exitNow: (code) => process.exit(code),
   }
-  return runCli(argv, VERBS, packageJson.version, core)
+  return runCli(argv, VERBS, VERSION, core)
 }
 
 /** What becomes of the process when the reader of its output goes away. */

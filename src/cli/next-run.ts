@@ -10,6 +10,8 @@ const POLL_MS = 500
 const NEWS_MS = 10_000
 
 const OVER: ReadonlySet<string> = new Set(['stopped', 'completed', 'failed', 'deleted'])
+/** No agent knows of it yet, so there is nobody to ask for output. */
+const UNKNOWN: ReadonlySet<string> = new Set(['pending', 'placed'])
 const LIVE: ReadonlySet<string> = new Set(['running', 'degraded', 'paused'])
 
 /** Where an instance is after the output of its incarnation `after` has ended. */
@@ -21,6 +23,15 @@ export function standingAfter(
   if (OVER.has(state)) return 'over'
   // Between two runs the incarnation may have risen already, before there is anything to read.
   return LIVE.has(state) ? 'unchanged' : 'waiting'
+}
+
+/** The instance once an agent has it; its output is waited for there. */
+export async function onceOnNode(core: Core, client: Client, id: string): Promise<Result<InstanceView, Failure>> {
+  for (;;) {
+    const seen = await client.call('getInstance', { params: { id } })
+    if (!seen.ok || !UNKNOWN.has(seen.value.state)) return seen
+    await core.clock.sleep(POLL_MS)
+  }
 }
 
 /** The instance once a later incarnation has begun; undefined when none will, as far as anybody knows. */

@@ -185,7 +185,7 @@ test('restart --wait is not satisfied by the run that was there before', async (
   expect(asked).toHaveLength(4)
 })
 
-test('exec passes the remote exit code on and keeps the streams apart', async () => {
+test('C28: exec passes the remote exit code on and keeps the streams apart', async () => {
   const lines = [
     { stream: 'stdout', at: null, data: base64('out\n') },
     { stream: 'stderr', at: null, data: base64('bad\n') },

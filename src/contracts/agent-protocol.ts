@@ -50,6 +50,8 @@ export const Transition = z.object({
 })
 export type Transition = z.infer<typeof Transition>
 
+const WireFailure = LastError.omit({ atMs: true })
+
 /** What the agent knows of one instance. Written by the agent only. */
 export const Observed = z.object({
   id: InstanceId,
@@ -68,6 +70,8 @@ export const Observed = z.object({
   cloudInit: CloudInitStatus.nullable(),
   /** A recovery is due and has to wait for its turn (docs/models/recovery.md); `detail` is half a sentence for people. */
   waits: z.object({ kind: z.enum(['queued', 'paused']), detail: z.string() }).optional(),
+  /** Its node cannot write down the next step, and therefore takes none: why. */
+  blocked: WireFailure.optional(),
   /** Things a user must see, such as `limits: not enforced here`. */
   notes: z.array(z.string()),
   transitions: z.array(Transition),
@@ -106,6 +110,8 @@ export const NodeUsage = z.object({
   diskRatio: z.number(),
   reservedMemoryBytes: z.number(),
   pressure: z.array(z.enum(['cpu', 'memory', 'disk'])),
+  /** How many instances take no step because it could not be written down, and why one of them; absent when none. */
+  blocked: z.object({ code: LastError.shape.code, detail: z.string(), instances: z.number() }).optional(),
 })
 export type NodeUsage = z.infer<typeof NodeUsage>
 
@@ -134,6 +140,15 @@ export const AgentRequest = z.discriminatedUnion('op', [
 ])
 export type AgentRequest = z.infer<typeof AgentRequest>
 
+/** Its answer is output, and lasts as long as its reader likes. Others are one short reply, and have a share of their own of each limit. */
+export const isStream = ({ op }: Pick<AgentRequest, 'op'>): boolean => op !== 'stats'
+
+/** Half of the answer to one request more than a node takes; the other is the hint of `too_many_requests`. */
+export const tooMany = (stream: boolean, open: number): string =>
+  stream
+    ? `${open} readers of logs and exec are open on this node, which is the limit: end one of them, also one that was suspended (Ctrl-Z).`
+    : `${open} short requests to this node are under way, which is the limit.`
+
 /** `data` is base64, of at most CHUNK_BYTES_MAX bytes. `stream` of a log chunk tells stdout from stderr. */
 export const ReplyChunk = z.object({
   stream: z.enum(['stdout', 'stderr']),
@@ -158,8 +173,6 @@ export const Stats = z.object({
   processes: z.number().nullable(),
 })
 export type Stats = z.infer<typeof Stats>
-
-const WireFailure = LastError.omit({ atMs: true })
 
 export const FromAgent = z.discriminatedUnion('type', [
   z.object({

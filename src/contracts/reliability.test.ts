@@ -50,7 +50,7 @@ describe('the reliability section', () => {
         concurrencyMax: null,
       },
       breaker: {
-        instanceEndsMax: 10,
+        instanceEndsMax: 20,
         instanceWindowMs: 600_000,
         failuresMin: 5,
         failureRatio: 0.5,

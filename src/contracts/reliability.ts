@@ -98,7 +98,7 @@ const OPEN_MS_MAX_DEFAULT = 300_000
 
 const BreakerSection = z
   .strictObject({
-    instance_ends: z.number().int().min(1).max(1000).default(10),
+    instance_ends: z.number().int().min(1).max(1000).default(20),
     instance_window: Duration.default(600_000),
     failures: Threshold.default(5),
     failure_ratio: z.number().gt(0, 'must be more than 0').max(1, 'must be 1 or less').default(0.5),

@@ -1,5 +1,6 @@
 // The one table of the HTTP API: server routes, OpenAPI and the typed client all come from it.
 import { z } from 'zod'
+import { EnvId } from './ids.ts'
 import { LabelsPatch, MetadataPatch } from './labels.ts'
 import { InstanceInput } from './spec.ts'
 import {
@@ -85,6 +86,7 @@ export const ROUTES = {
       selector: z.string().max(4096).optional(),
       state: z.string().max(64).optional(),
       name: z.string().max(128).optional(),
+      env_id: EnvId.optional(),
       include_deleted: flag.optional(),
     }),
     status: 200,

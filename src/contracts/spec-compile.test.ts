@@ -17,3 +17,12 @@ test.each([
 test('a process may be given another user, and the defaults of the rest may be spelled out', () => {
   expect(process({ security: { user: 'nobody', privileged: false, capabilities_add: [] }, networks: [] }).ok).toBe(true)
 })
+
+test.each([
+  ['C4: a mount below no root', { mounts: [{ source: '/srv', target: 'mnt/x' }] }, ['mounts', 0, 'target']],
+  ['C4: a mount of a relative source', { mounts: [{ source: 'srv', target: '/mnt' }] }, ['mounts', 0, 'source']],
+  ['C5: one port more than there may be', { ports: Array.from({ length: 33 }, (_, index) => ({ internal: 1000 + index })) }, ['ports']],
+])('%s is refused at its key', (_name, more, path) => {
+  const parsed = InstanceInput.safeParse({ command: ['x'], memory: '64Mi', ...more })
+  expect(parsed.error?.issues).toMatchObject([{ path }])
+})

@@ -58,7 +58,7 @@ test('a private key pasted by mistake is refused and never repeated', () => {
   expect(JSON.stringify(key)).not.toContain('c2VjcmV0')
 })
 
-test('whatever the comment, the result is one line that a shell and sshd read as data, and parsing it again changes nothing', () => {
+test('C26: whatever the comment, the result is one line that a shell and sshd read as data, and parsing it again changes nothing', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary', maxLength: 300 }), (comment) => {
       const key = parseSshPublicKey(`ssh-ed25519 ${ED} ${comment}`)

@@ -57,7 +57,7 @@ test('C25: a list in runcmd keeps its words exactly as written, also those YAML 
   ])
 })
 
-test('C25 as a property: any argv written as JSON strings comes back unchanged', () => {
+test('C25: as a property: any argv written as JSON strings comes back unchanged', () => {
   const word = fc.string({ unit: 'grapheme', maxLength: 40 }).filter((given) => !given.includes('\0'))
   fc.assert(
     fc.property(fc.array(word, { minLength: 1, maxLength: 8 }), (argv) => {
@@ -159,7 +159,7 @@ test.each([
   expect(refusal(given)).toContain(want)
 })
 
-test('C27: 200 KiB is read; more than 256 KiB is refused and the limit named', () => {
+test('C27, C74: 200 KiB is read; more than 256 KiB is refused and the limit named', () => {
   const big = `#cloud-config\nwrite_files:\n- path: /a\n  content: ${'x'.repeat(200 * 1024)}\n`
   expect(parseUserData(big).ok).toBe(true)
   expect(refusal(`#cloud-config\n#${'x'.repeat(300 * 1024)}`)).toContain('the limit is 262144')

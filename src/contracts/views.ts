@@ -58,6 +58,8 @@ export const InstanceView = z.object({
   attempt: z.number(),
   next_attempt_at: time.nullable(),
   last_error: ErrorView.nullable(),
+  /** Its node cannot write down the next step, and therefore takes none: why. */
+  blocked: z.object({ code: LastError.shape.code, detail: z.string() }).nullable(),
   desired: z.object({
     state: z.enum(['running', 'stopped', 'paused', 'deleted']),
     generation: z.number(),
@@ -183,6 +185,8 @@ export const NodeView = z.object({
   memory_ratio: z.number(),
   disk_ratio: z.number(),
   pressure: z.array(z.string()),
+  /** Instances that take no step because their node cannot write it down, and why one of them. */
+  blocked: z.object({ code: LastError.shape.code, detail: z.string(), instances: z.number() }).nullable(),
   runtimes: z.array(
     z.object({
       runtime: z.string(),

@@ -2,8 +2,6 @@
 import { DEFAULT_CONFIG } from '../contracts/config.ts'
 import type { GcConfig } from '../contracts/gc-config.ts'
 
-export const CONTROL_VERSION = '0.1.0'
-
 export interface ControlConfig {
   readonly storeConnectionsMax: number
   /** How long each kind of record is kept: events, Idempotency-Keys with their answers, deleted instances with their evidence. */

@@ -2,6 +2,9 @@
 import { assert } from '../base/assert.ts'
 import { LINK_MESSAGE_BYTES_MAX } from '../contracts/agent-protocol.ts'
 import { WINDOW_BYTES, WINDOW_BYTES_MIN } from '../contracts/stream-window.ts'
+import { LOOPS_DEFAULTS } from './loops/deps.ts'
+import { STOP_MS_MAX } from './postgres/limits.ts'
+import { SESSION_LIVE_MS } from './store/session-fold.ts'
 
 const MIB = 2 ** 20
 
@@ -41,15 +44,18 @@ export const LIMITS = {
   linkRetryMs: 500,
   observedBatchMax: 500,
   observedQueueMax: 20_000,
+  /** Requests open to one node, and how many of them may be logs and exec: the rest is left for short ones. An agent takes fewer. */
   linkRequestsMax: 256,
+  linkStreamsMax: 128,
   linkSessionsMax: 10_000,
   linkSendBufferBytesMax: LINK_MESSAGE_BYTES_MAX * 2,
   /** All of a graceful end, the database included. */
-  closeMs: 20_000,
+  closeMs: 25_000,
   startStoreMs: 30_000,
   startStoreRetryMs: 500,
 } as const
 
+assert(LIMITS.linkStreamsMax < LIMITS.linkRequestsMax, 'readers that stand still leave places for short requests')
 // A missed pong must not end a session that the next one would have kept.
 assert(LIMITS.linkSilenceMs >= 3 * LIMITS.linkPingMs, 'linkSilenceMs >= 3 * linkPingMs')
 assert(LIMITS.linkHeartbeatWriteMs < LIMITS.linkSilenceMs, 'linkHeartbeatWriteMs < linkSilenceMs')
@@ -60,3 +66,11 @@ assert(LIMITS.observedBatchMax <= LIMITS.observedQueueMax, 'observedBatchMax <= 
 assert(LIMITS.storeAnswerMs <= 3000, 'storeAnswerMs <= 3000')
 // A chunk that does not fit would stop its stream for ever.
 assert(LIMITS.outputWindowBytes >= WINDOW_BYTES_MIN, 'outputWindowBytes >= WINDOW_BYTES_MIN')
+// The API is drained, then the database is stopped, by force if need be: nothing of it may be left when the close has been given up.
+assert(LIMITS.drainMs + STOP_MS_MAX < LIMITS.closeMs, 'drainMs + STOP_MS_MAX < closeMs')
+// A node must not be given to another agent while we still hold a connection that its first one may be using.
+assert(SESSION_LIVE_MS >= LIMITS.linkSilenceMs, 'SESSION_LIVE_MS >= linkSilenceMs')
+// Or a session that lives looks silent between two of its heartbeats that are written down.
+assert(SESSION_LIVE_MS > 2 * (LIMITS.linkPingMs + LIMITS.linkHeartbeatWriteMs), 'SESSION_LIVE_MS > 2 * (linkPingMs + linkHeartbeatWriteMs)')
+// Instances are lost with their node only after its session has been closed.
+assert(LOOPS_DEFAULTS.nodeSilentMs > SESSION_LIVE_MS, 'nodeSilentMs > SESSION_LIVE_MS')

@@ -6,9 +6,12 @@ import { launch } from '../../tests/support/api-server.ts'
 import { controlPlane, silentTelemetryLogger, startQuietly } from '../../tests/support/control-plane.ts'
 import { connectAgent, observedOf } from '../../tests/support/fake-agent.ts'
 import { describeNeeds } from '../../tests/support/needs.ts'
+import { RecordingLog } from '../../tests/support/recording-log.ts'
 import { must } from '../../tests/support/stores.ts'
 import { tmpDir } from '../../tests/support/tmp.ts'
 import { waitFor } from '../../tests/support/wait.ts'
+import type { TelemetryLogger } from '../telemetry/logger.ts'
+import { LIMITS } from './limits.ts'
 
 const DEADLINE_MS = 20_000
 const running = {
@@ -83,7 +86,7 @@ function ring() {
     await agent.close()
   })
 
-  test('the series of /metrics are as many after a thousand instances came and went', { timeout: 120_000 }, async () => {
+  test('T39: the series of /metrics are as many after a thousand instances came and went', { timeout: 120_000 }, async () => {
     const plane = await controlPlane()
     const series = async () =>
       (await (await fetch(`${plane.url}/metrics`)).text()).split('\n').filter((line) => line !== '' && !line.startsWith('#')).length
@@ -106,6 +109,23 @@ function ring() {
 }
 
 function startAndEnd() {
+  test('waiting for a database that is away is given up at once', async () => {
+    const giveUp = new AbortController()
+    const log = new RecordingLog()
+    const telemetryLog: TelemetryLogger = Object.assign(log, { child: () => telemetryLog })
+    const starting = startQuietly({
+      dataDir: await tmpDir(),
+      databaseUrl: 'postgresql://nobody@127.0.0.1:1/none',
+      log: telemetryLog,
+      signal: giveUp.signal,
+    })
+    await waitFor(() => log.said().includes('warn waiting for the database'), { what: 'it waits', deadlineMs: DEADLINE_MS })
+    const sinceMs = performance.now()
+    giveUp.abort()
+    expect(await starting).toMatchObject({ ok: false, error: { code: 'cancelled' } })
+    expect(performance.now() - sinceMs).toBeLessThan(LIMITS.startStoreMs / 3)
+  })
+
   test('tokens are files of their owner, kept over restarts; a lost one is made anew and the old secret is useless', async () => {
     const dataDir = await tmpDir()
     const first = await controlPlane({ dataDir })

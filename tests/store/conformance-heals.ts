@@ -17,7 +17,7 @@ async function pileOf(store: StoreAccess, org: OrgId, count: number, dueAtMs: nu
 
 export function healSuite(bench: AccessBench): void {
   describe('heals', () => {
-    test('two claimers never get the same row, and together get all of them', async () => {
+    test('C19: two claimers never get the same row, and together get all of them', async () => {
       const store = await bench.store()
       const org = await seedOrg(store)
       await pileOf(store, org, 40, 0)
@@ -99,8 +99,13 @@ export function healSuite(bench: AccessBench): void {
         made.push(id)
       }
       must(await store.write('token:t', (tx) => tx.changeDesired(made[7]!, () => ok({ verb: 'stop', want: 'stopped' }))))
+      const found = must(await store.read.listHealable(9))
+      // Oldest change first; within the same millisecond by id.
+      expect(found.map((one) => one.id)).toEqual(
+        found.toSorted((a, b) => a.updatedAtMs - b.updatedAtMs || (a.id < b.id ? -1 : 1)).map((one) => one.id),
+      )
       const healable = async () => must(await store.read.listHealable(9)).map((one) => one.id)
-      expect(await healable()).toEqual([made[0], made[1]])
+      expect((await healable()).toSorted()).toEqual([made[0], made[1]].toSorted())
       await schedule(store, org, made[0]!, 0, 2)
       expect(await healable()).toEqual([made[1]])
       must(await store.write('token:t', (tx) => tx.changeDesired(made[0]!, () => ok({ verb: 'restart', restart: true }))))

@@ -14,7 +14,7 @@ const remove = (store: StoreAccess, id: InstanceId) =>
 
 export function instanceSuite(bench: AccessBench): void {
   describe('instances', () => {
-    test('what goes in comes out, NUL bytes and lone surrogates made storable', async () => {
+    test('C11: what goes in comes out, NUL bytes and lone surrogates made storable', async () => {
       const store = await bench.store()
       const org = await seedOrg(store)
       const given = newInstance(org, {
@@ -64,7 +64,7 @@ export function instanceSuite(bench: AccessBench): void {
       expect(new Set(results.flatMap((result) => (result.ok ? [] : [result.error.code])))).toEqual(new Set(['name_taken']))
     })
 
-    test('an instance is found by id, by name, by unique prefix, and never across organisations', async () => {
+    test('T03: an instance is found by id, by name, by unique prefix, and never across organisations', async () => {
       const store = await bench.store()
       const [org, other] = [await seedOrg(store, 'one'), await seedOrg(store, 'two')]
       await seedInstance(store, org, { id: idOf('aaa1'), name: 'web' })
@@ -162,7 +162,7 @@ export function instanceSuite(bench: AccessBench): void {
       expect(events.at(-1)).toMatchObject({ type: 'instance.metadata_changed', data: { version: 3, actor: 'token:t' } })
     })
 
-    test('of concurrent writers with the same If-Match exactly one wins; the others hear the version', async () => {
+    test('C10: of concurrent writers with the same If-Match exactly one wins; the others hear the version', async () => {
       const store = await bench.store()
       const org = await seedOrg(store)
       const { id } = await seedInstance(store, org)
@@ -176,7 +176,7 @@ export function instanceSuite(bench: AccessBench): void {
         if (!result.ok) expect(result.error).toMatchObject({ code: 'version_conflict', fields: { expected: 1, version: 2 } })
     })
 
-    test('concurrent merges of different keys all survive', async () => {
+    test('C10: concurrent merges of different keys all survive', async () => {
       const store = await bench.store()
       const org = await seedOrg(store)
       const { id } = await seedInstance(store, org)

@@ -5,7 +5,7 @@ import { createFakeDriver } from '../../src/agent/drivers/fake/fake-driver.ts'
 import { type ExecuteDeps, execute } from '../../src/agent/execute/execute.ts'
 import { createLedger } from '../../src/agent/execute/ledger.ts'
 import { LIMITS } from '../../src/agent/limits.ts'
-import { evidenceKeeper, makeCollecting } from '../../src/agent/loop/collecting.ts'
+import { type CollectingDeps, evidenceKeeper, makeCollecting } from '../../src/agent/loop/collecting.ts'
 import { Gate } from '../../src/agent/loop/gate.ts'
 import { Instances } from '../../src/agent/loop/instances.ts'
 import { createScanner } from '../../src/agent/loop/scanner.ts'
@@ -68,16 +68,12 @@ export function agent(
   const log = { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') }
   const ledger = createLedger(() => OK)
   const residue = memoryResidue()
-  const deps: ExecuteDeps = {
+  const deps = executingOf(
     clock,
-    limits: LIMITS,
-    drivers: new Map([['fake', driver]]),
+    driver,
     ledger,
-    ports: PORTS,
-    starts: new Map([['fake', semaphore(4)]]),
-    nodeId: 'node-1',
-    beforeForget: evidenceKeeper({ clock, log, files: residue.evidence, limits: LIMITS }, DEFAULT_GC.evidenceMs),
-  }
+    evidenceKeeper({ clock, log, files: residue.evidence, limits: LIMITS }, DEFAULT_GC.evidenceMs),
+  )
   const gate = new Gate({ clock, log, concurrencyMax, breaker: DEFAULT_RELIABILITY.breaker, nudge: (id) => instances.nudge(id) })
   const instances: Instances = new Instances({
     clock,
@@ -121,30 +117,33 @@ export function agent(
     ledger,
     residue,
     /** Garbage collection as it is wired in an agent. */
-    collecting: (config: Partial<GcConfig> = {}) => {
-      const sent: Collected[] = []
-      const made = makeCollecting(
-        {
-          clock,
-          random: seededRandom(2),
-          log,
-          meter: QUIET,
-          config: { ...DEFAULT_GC, ...config },
-          limits: LIMITS,
-          drivers: deps.drivers,
-          residue,
-          instances,
-          scanner,
-          survey,
-          send: (items) => sent.push(...items) > 0,
-        },
-        [],
-      )
-      return { ...made, sent }
-    },
+    collecting: (config: Partial<GcConfig> = {}) =>
+      collectingOf({ clock, log, drivers: deps.drivers, residue, instances, scanner, survey, config: { ...DEFAULT_GC, ...config } }),
     entry: () => instances.entries.get(ID),
     kind: () => instances.entries.get(ID)?.record.phase.kind,
   }
+}
+
+const executingOf = (
+  clock: ManualClock,
+  driver: Driver,
+  ledger: ExecuteDeps['ledger'],
+  beforeForget: NonNullable<ExecuteDeps['beforeForget']>,
+): ExecuteDeps => ({
+  clock,
+  limits: LIMITS,
+  drivers: new Map([['fake', driver]]),
+  ledger,
+  ports: PORTS,
+  starts: new Map([['fake', semaphore(4)]]),
+  nodeId: 'node-1',
+  beforeForget,
+})
+
+function collectingOf(parts: Omit<CollectingDeps, 'random' | 'meter' | 'limits' | 'send'>) {
+  const sent: Collected[] = []
+  const send = (items: readonly Collected[]) => sent.push(...items) > 0
+  return { ...makeCollecting({ ...parts, random: seededRandom(2), meter: QUIET, limits: LIMITS, send }, []), sent }
 }
 
 const scannerOf = (clock: ManualClock, driver: Driver, instances: Instances, log: Logger, survey: Survey) =>

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { onTestFinished } from 'vitest'
 import { WebSocketServer } from 'ws'
 import { type LinkDeps, openLink } from '../../src/agent/link/link.ts'
+import { dial } from '../../src/agent/link/socket.ts'
 import type { LogFields } from '../../src/base/log.ts'
 import { FromAgent, type FromControl, LINK_PATH, type NodeUsage } from '../../src/contracts/agent-protocol.ts'
 import { NodeId } from '../../src/contracts/ids.ts'
@@ -91,6 +92,7 @@ export function startLink(controlUrl: string, given: Partial<LinkDeps> = {}) {
   const link = openLink({
     controlUrl,
     token: 'secret-token',
+    dial,
     clock,
     random: seededRandom(1),
     log: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') },

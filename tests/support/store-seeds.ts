@@ -10,6 +10,16 @@ import type { NewInstance } from '../../src/control/store/desired-fold.ts'
 import { factsOf, phaseOf, SLEEPER, specOf, USAGE } from './control-records.ts'
 import { must } from './stores.ts'
 
+/** Ids of instances begin with the millisecond; made by this one they come in the order in which they were made, however fast that is. */
+const inOrder = (() => {
+  let lastMs = 0
+  const wallMs = () => {
+    lastMs = Math.max(lastMs + 1, systemClock.wallMs())
+    return lastMs
+  }
+  return { ...systemClock, wallMs }
+})()
+
 export async function seedOrg(store: StoreAccess, name = 'acme'): Promise<OrgId> {
   const id = newId.org(systemClock, systemRandom)
   must(await store.write('system:test', (tx) => tx.createOrg({ id, name })))
@@ -17,7 +27,7 @@ export async function seedOrg(store: StoreAccess, name = 'acme'): Promise<OrgId>
 }
 
 export function newInstance(orgId: OrgId, given: Partial<NewInstance> = {}): NewInstance {
-  const id = given.id ?? newId.instance(systemClock, systemRandom)
+  const id = given.id ?? newId.instance(inOrder, systemRandom)
   return {
     id,
     orgId,

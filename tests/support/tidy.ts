@@ -1,7 +1,7 @@
 // The house rules that a machine can check. Each rule takes sources and returns findings as `path:line: what`; none reads a file.
 import { posix } from 'node:path'
 import { isTest, type Layers, layerOf } from './layers.ts'
-import { functionsOf, importsOf, lineAt, linesMatching, type Source } from './source.ts'
+import { type FunctionSpan, functionsOf, importsOf, lineAt, linesMatching, type Source } from './source.ts'
 
 const FILE_LINES_MAX = 400
 const FUNCTION_LINES_MAX = 70
@@ -104,13 +104,24 @@ export const tooLong: Rule = (sources) =>
     const lines = source.text.replace(/\n$/, '').split('\n').length
     const file = lines > FILE_LINES_MAX ? [`${source.path}: ${lines} lines, ${FILE_LINES_MAX} is the wall`] : []
     // A describe() callback is a chapter, not a function.
-    const functions = isTest(source.path) && !source.path.startsWith('tests/support/') ? [] : functionsOf(source)
+    const functions =
+      isTest(source.path) && !source.path.startsWith('tests/support/')
+        ? []
+        : (/\.p[lm]$/.test(source.path) ? perlFunctionsOf : functionsOf)(source)
     return file.concat(
       functions
         .filter((span) => span.lines > FUNCTION_LINES_MAX)
         .map((span) => at(source, span.line, `a function of ${span.lines} lines, ${FUNCTION_LINES_MAX} fit a screen`)),
     )
   })
+
+/** From each `sub` at the beginning of a line to the brace that stands alone below it. */
+function perlFunctionsOf({ text }: Source): readonly FunctionSpan[] {
+  return [...text.matchAll(/^sub \w+ \{\n[\s\S]*?^\}$/gm)].map((found) => ({
+    line: lineAt(text, found.index),
+    lines: found[0].split('\n').length,
+  }))
+}
 
 /** Marks and escapes. The words are put together here, because this file is checked as well. */
 export const marks: Rule = (sources) => {

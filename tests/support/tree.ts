@@ -23,10 +23,18 @@ export function readText(path: string): string {
 }
 
 export function sourcesOf(folders: readonly string[]): readonly Source[] {
+  return filesOfKind(folders, /\.(ts|tsx|js)$/).map((path) => readSource(path, readText(path)))
+}
+
+/** Their `code` is their text: nothing here reads Perl. */
+export function perlOf(folders: readonly string[]): readonly Source[] {
+  return filesOfKind(folders, /\.p[lm]$/).map((path) => ({ path, text: readText(path), code: readText(path) }))
+}
+
+function filesOfKind(folders: readonly string[], kind: RegExp): readonly string[] {
   const present = readdirSync(ROOT)
   return folders
     .filter((folder) => present.includes(folder))
     .flatMap(filesBelow)
-    .filter((path) => /\.(ts|tsx|js)$/.test(path))
-    .map((path) => readSource(path, readText(path)))
+    .filter((path) => kind.test(path))
 }

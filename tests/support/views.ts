@@ -13,6 +13,7 @@ export const instanceView = (given: Partial<InstanceView> = {}): InstanceView =>
   attempt: 0,
   next_attempt_at: null,
   last_error: null,
+  blocked: null,
   desired: { state: 'running', generation: 1, observed_generation: 1, spec: { command: ['sleep', '60'], memory: '64Mi', cpu: 1 } },
   node_id: 'node-a',
   app: null,

@@ -38,7 +38,7 @@ const life = {
     assert.ok((seen?.pid ?? 0) > 1 && seen?.startTime, 'pid and start time are known')
     must(await bench.driver.probe(want, bench.signal))
   },
-  'starting the same incarnation again, also at the same moment, makes no second object': async (bench) => {
+  'C42: starting the same incarnation again, also at the same moment, makes no second object': async (bench) => {
     const want = bench.want({ kind: 'run' })
     must(await bench.driver.prepare(want, bench.signal))
     const [one, two] = await Promise.all([bench.driver.start(want, bench.signal), bench.driver.start(want, bench.signal)])
@@ -69,7 +69,7 @@ const life = {
     const listed = must(await bench.driver.list(bench.signal)).seen.filter((one) => one.state === 'running')
     assert.deepEqual(listed.map((one) => one.id).sort(), wants.map((want) => want.id).sort())
   },
-  'a command that does not exist is command_not_found and leaves nothing': async (bench) => {
+  'C43: a command that does not exist is command_not_found and leaves nothing': async (bench) => {
     const want = bench.want({ kind: 'missing' })
     must(await bench.driver.prepare(want, bench.signal))
     const result = await bench.driver.start(want, bench.signal)
@@ -215,7 +215,7 @@ const evidence = {
     if (bench.harness.runtime === 'fake') stopper.abort()
     assert.equal((await followed).ok, true)
   },
-  'exec gives the exit code and both streams': async (bench) => {
+  'C28: exec gives the exit code and both streams': async (bench) => {
     const want = await bench.startReady()
     assert.deepEqual((await bench.exec(want, { kind: 'exit', code: 7 })).result, { ok: true, value: 7 })
     assert.deepEqual((await bench.exec(want, { kind: 'exit', code: 0 })).result, { ok: true, value: 0 })
@@ -316,7 +316,7 @@ const evidence = {
 } as const satisfies Record<string, Case>
 
 const trust = {
-  'a second driver on the same state finds it running with the same pid; nothing is restarted': async (bench) => {
+  'T35: a second driver on the same state finds it running with the same pid; nothing is restarted': async (bench) => {
     const want = await bench.startReady()
     const before = await bench.seen(want)
     bench.driver = await bench.harness.reopen()
@@ -349,7 +349,7 @@ const trust = {
     must(await bench.driver.probe(want, bench.signal))
     assert.equal((await bench.seen(want))?.state, 'running')
   },
-  'what is not ours is neither listed nor touched': async (bench) => {
+  'C54: what is not ours is neither listed nor touched': async (bench) => {
     const foreign = await bench.harness.foreign()
     try {
       const want = await bench.startReady()
@@ -376,7 +376,7 @@ const trust = {
       ['cancelled', 'cancelled'],
     )
   },
-  'after stop, remove and forget nothing is left': async (bench) => {
+  'C77: after stop, remove and forget nothing is left': async (bench) => {
     const wants = await Promise.all([bench.startReady(), bench.startReady('stubborn')])
     for (const want of wants) {
       await bench.stop(want, 50)

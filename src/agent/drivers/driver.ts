@@ -24,7 +24,8 @@ export interface Wanted extends Target {
   readonly name: string
   readonly spec: InstanceSpec
   readonly labels: Readonly<Record<string, string>>
-  /** Host ports resolved for this incarnation, in the order of `spec.ports`; never 0 for the process runtime, 0 = engine chooses. */
+  /** Host ports resolved for this incarnation, in the order of `spec.ports`; never 0 for the process runtime, 0 = engine chooses. Where the spec says 0, another
+   * number is what it had before: an engine that cannot have it any more chooses anew. */
   readonly hostPorts: readonly number[]
   /** Environment beyond `spec.env`: PORT, HOLDFAST_INSTANCE_ID and the like. */
   readonly platformEnv: Readonly<Record<string, string>>

@@ -23,7 +23,7 @@ const depsOf = (clock: ManualClock, drivers: ExecuteDeps['drivers']): ExecuteDep
   nodeId: 'node-1',
 })
 
-test('starts that hang in one runtime hold up no start in another', async () => {
+test('T30: starts that hang in one runtime hold up no start in another', async () => {
   const clock = new ManualClock()
   const hanging = createFakeDriver({ clock })
   const well = createFakeDriver({ clock })
@@ -50,7 +50,7 @@ test('starts that hang in one runtime hold up no start in another', async () => 
   expect((await Promise.all(stuck)).every((one) => !one.ok)).toBe(true)
 })
 
-test('hundreds of instances that wait for their image keep no other one from being stopped', async () => {
+test('T30: hundreds of instances that wait for their image keep no other one from being stopped', async () => {
   const one = agent()
   one.instances.setDesired([desired({}, id(1000))])
   await one.clock.advance(2000)

@@ -1,6 +1,6 @@
 // Host ports for the process runtime: a fixed one must be free, a chosen one is found by binding port 0 and remembered, so that two
 // instances are never given the same. Engines choose their own, and find out themselves whether a fixed one is free; but a fixed one
-// is promised to one instance only, whatever runs it.
+// is promised to one instance only, whatever runs it, and so is one that an engine chose once.
 import { createServer } from 'node:net'
 import { err, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
@@ -54,17 +54,22 @@ export function createPorts(): Ports {
     return err(failure('port_in_use', `Port ${port} of the node is already in use.`, { port }))
   }
 
-  const promise = (id: InstanceId, spec: InstanceSpec): Result<readonly number[], Failure> => {
+  /** The chosen ones are the engine's to give; it is asked first for those the instance had, unless another instance has them by now. */
+  const promise = (id: InstanceId, spec: InstanceSpec, held: readonly number[]): Result<readonly number[], Failure> => {
     const fixed = spec.ports.filter(({ host, protocol }) => host > 0 && protocol === 'tcp').map(({ host }) => host)
     const lost = fixed.find((port) => !free(id, port))
     if (lost !== undefined) return err(belongsTo(taken.get(lost), lost))
-    for (const port of fixed) taken.set(port, id)
-    return ok(spec.ports.map(({ host }) => host))
+    const ports = spec.ports.map(({ host }, index) => {
+      const before = held.length === spec.ports.length ? (held[index] ?? 0) : 0
+      return host === 0 && free(id, before) ? before : host
+    })
+    for (const [index, port] of ports.entries()) if (port > 0 && spec.ports[index]?.protocol === 'tcp') taken.set(port, id)
+    return ok(ports)
   }
 
   return {
     async resolve(id, spec, { held, vacant }) {
-      if (spec.runtime !== 'process') return promise(id, spec)
+      if (spec.runtime !== 'process') return promise(id, spec, held)
       const ports: number[] = []
       for (const [index, { host, protocol }] of spec.ports.entries()) {
         const before = held.length === spec.ports.length ? (held[index] ?? 0) : 0

@@ -1,13 +1,14 @@
 // Questions from people that the control plane passes on: logs, exec, stats. They look at or into an instance and change no state.
 import type { Clock } from '../../base/clock.ts'
-import { err, type Result } from '../../base/result.ts'
+import { err, ok, type Result } from '../../base/result.ts'
 import type { AgentRequest, ReplyChunk, Stats } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { GarbageReport } from '../../contracts/garbage.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
+import type { PhaseKind } from '../../contracts/phase.ts'
 import type { Runtime } from '../../contracts/spec.ts'
 import { CHUNK_BYTES_MAX } from '../../contracts/stream-window.ts'
-import type { Driver, Emit } from '../drivers/driver.ts'
+import type { Driver, Emit, LogsEnd } from '../drivers/driver.ts'
 import type { InstanceRecord } from '../model/record.ts'
 import { readEvidence } from './evidence.ts'
 import type { EvidenceFiles } from './evidence-files.ts'
@@ -22,6 +23,12 @@ export interface Answer {
 }
 
 const NOTHING: Answer = { error: null, exitCode: null, stats: null, lostBytes: null }
+const NOT_HERE = failure('not_found', 'This node does not have the instance.')
+
+const BEFORE_OUTPUT: ReadonlySet<PhaseKind> = new Set(['placed', 'preparing', 'starting'])
+const TRIED_AGAIN: ReadonlySet<PhaseKind> = new Set(['recovering', 'crash_looping'])
+/** How late a follower that waits for a start may see its first output. */
+const FOLLOW_POLL_MS = 100
 
 export interface RequestDeps {
   readonly clock: Clock
@@ -44,25 +51,19 @@ export async function answer(
   if (request.op === 'purge') return answered(await deps.evidence.drop(request.instanceId))
   if (request.op === 'logs' && (!record || record.phase.kind === 'deleted'))
     return answered(await caught(() => readEvidence(deps.evidence, request.instanceId, request, inPieces(hand))))
-  if (!record) return { ...NOTHING, error: failure('not_found', 'This node does not have the instance.') }
+  if (!record) return { ...NOTHING, error: NOT_HERE }
   const { runtime } = record.desired.spec
   const driver = deps.drivers.get(runtime)
   if (!driver) return { ...NOTHING, error: failure('runtime_unavailable', `This node has no ${runtime} runtime.`) }
+  const send = inPieces(hand)
+  if (request.op === 'logs') {
+    const ended = await (request.follow && !request.previous ? follow : read)(deps, driver, record, request, send, signal)
+    return ended.ok ? { ...NOTHING, lostBytes: ended.value.lostBytes } : { ...NOTHING, error: ended.error }
+  }
   const refused = refuse(record, driver, request)
   if (refused) return { ...NOTHING, error: refused }
-  const target = {
-    id: record.desired.id,
-    incarnation: record.incarnation - (request.op === 'logs' && request.previous ? 1 : 0),
-    nonce: request.op === 'logs' && request.previous ? '' : record.nonce,
-  }
-  const send = inPieces(hand)
+  const target = { id: record.desired.id, incarnation: record.incarnation, nonce: record.nonce }
   switch (request.op) {
-    case 'logs': {
-      const ended = await caught(() =>
-        driver.logs(target, { follow: request.follow, tailLines: request.tailLines, sinceMs: request.sinceMs }, send, signal),
-      )
-      return ended.ok ? { ...NOTHING, lostBytes: ended.value.lostBytes } : { ...NOTHING, error: ended.error }
-    }
     case 'exec': {
       const stdin = request.stdin === null ? null : Buffer.from(request.stdin, 'base64')
       const code = await caught(() =>
@@ -82,6 +83,54 @@ export async function answer(
 }
 
 const answered = (result: Result<unknown, Failure>): Answer => (result.ok ? NOTHING : { ...NOTHING, error: result.error })
+type LogsRequest = Extract<AgentRequest, { op: 'logs' }>
+type Read = (
+  deps: RequestDeps,
+  driver: Driver,
+  record: InstanceRecord,
+  request: LogsRequest,
+  send: Emit,
+  signal: AbortSignal,
+) => Promise<Result<LogsEnd, Failure>>
+
+const read: Read = (_deps, driver, record, request, send, signal) => {
+  const incarnation = record.incarnation - (request.previous ? 1 : 0)
+  return readRun(driver, record, incarnation, request, send, signal)
+}
+
+/**
+ * The current incarnation to its end, from its beginning also when that is still to come. One that never began ends without output as
+ * soon as there is another, or will be: so nobody who goes on with the next one misses any or reads any twice.
+ */
+const follow: Read = async (deps, driver, asked, request, send, signal) => {
+  let record: InstanceRecord | undefined = asked
+  let { incarnation } = asked
+  while (record && BEFORE_OUTPUT.has(record.phase.kind) && record.incarnation === incarnation && !signal.aborted) {
+    await deps.clock.sleep(FOLLOW_POLL_MS, signal).catch(() => undefined)
+    record = deps.record(request.instanceId)
+    if (incarnation === 0) incarnation = record?.incarnation ?? 0
+  }
+  if (signal.aborted) return ok({ lostBytes: 0 })
+  if (!record) return err(NOT_HERE)
+  const ended = await readRun(driver, record, incarnation, request, send, signal)
+  const another = record.incarnation > incarnation || TRIED_AGAIN.has(record.phase.kind)
+  return !ended.ok && ended.error.code === 'not_found' && another ? ok({ lostBytes: 0 }) : ended
+}
+
+async function readRun(
+  driver: Driver,
+  record: InstanceRecord,
+  incarnation: number,
+  { follow, previous, tailLines, sinceMs }: LogsRequest,
+  send: Emit,
+  signal: AbortSignal,
+): Promise<Result<LogsEnd, Failure>> {
+  if (incarnation < 1)
+    return err(failure('not_found', previous ? 'There is no previous incarnation.' : 'It was never started, so there are no logs.'))
+  // The nonce of an earlier incarnation is not kept.
+  const nonce = incarnation === record.incarnation ? record.nonce : ''
+  return caught(() => driver.logs({ id: record.desired.id, incarnation, nonce }, { follow, tailLines, sinceMs }, send, signal))
+}
 
 /** A driver's chunks as those of the link, none of them too large. Resolves when the last piece is on its way. */
 function inPieces(hand: (chunk: ReplyChunk) => Promise<void>): Emit {
@@ -102,17 +151,9 @@ async function caught<T>(work: () => Promise<Result<T, Failure>>): Promise<Resul
   }
 }
 
-type OfInstance = Exclude<AgentRequest, { op: 'gc' | 'purge' }>
-
-function refuse(record: InstanceRecord, driver: Driver, request: OfInstance): Failure | undefined {
+function refuse(record: InstanceRecord, driver: Driver, request: Extract<AgentRequest, { op: 'exec' | 'stats' }>): Failure | undefined {
   const { kind } = record.phase
   const living = kind === 'running' || kind === 'degraded' || kind === 'paused'
-  if (request.op === 'logs') {
-    const wanted = record.incarnation - (request.previous ? 1 : 0)
-    return wanted >= 1
-      ? undefined
-      : failure('not_found', request.previous ? 'There is no previous incarnation.' : 'It was never started, so there are no logs.')
-  }
   if (request.op === 'exec' && !driver.can.exec) return failure('unsupported', `The ${driver.runtime} runtime cannot run commands inside.`)
   if (request.op === 'stats' && !driver.can.stats) return failure('unsupported', `The ${driver.runtime} runtime has no figures.`)
   return living ? undefined : failure('wrong_state', `It is ${kind}; it has to run.`, { state: kind })

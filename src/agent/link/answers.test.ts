@@ -79,7 +79,32 @@ describe('requests of the control plane', () => {
     expect(control.ofType('reply').map(({ requestId }) => requestId)).toEqual(['r1'])
   })
 
-  test('more requests than the bound are refused by name, the same id twice runs once', async () => {
+  test('readers that stand still take all places of streams and none of short requests; the refusal names the limit and the way out', async () => {
+    const control = await startControl()
+    const { connected } = startLink(control.url, {
+      onRequest: async (request, _send, signal) => {
+        if (request.op !== 'stats') await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
+        return answered
+      },
+    })
+    await connected()
+    const logs = { op: 'logs', instanceId: ID, follow: true, tailLines: null, sinceMs: null, previous: false } as const
+    for (let n = 0; n < LINK_LIMITS.streamsMax; n += 1) control.send({ type: 'request', requestId: `r${n}`, request: logs, windowBytes })
+    control.send({ type: 'request', requestId: 'one-more', request: logs, windowBytes })
+    control.send({ type: 'request', requestId: 'short', request: stats, windowBytes })
+    await eventually('both are answered', () => control.ofType('reply').length === 2)
+    const [refused, short] = control.ofType('reply')
+    expect(refused).toMatchObject({ requestId: 'one-more', error: { code: 'too_many_requests', fields: { limit: 64 } } })
+    expect(refused?.error?.detail).toMatch(/^64 .*limit.* end one/)
+    expect(short).toMatchObject({ requestId: 'short', error: null })
+    control.send({ type: 'cancel', requestId: 'r0' })
+    await eventually('a place is free', () => control.ofType('reply').length === 3)
+    control.send({ type: 'request', requestId: 'again', request: logs, windowBytes })
+    control.send({ type: 'cancel', requestId: 'again' })
+    await eventually('and taken', () => control.ofType('reply').some(({ requestId, error }) => requestId === 'again' && !error))
+  })
+
+  test('C65: more requests than the bound are refused by name, the same id twice runs once', async () => {
     const control = await startControl()
     const release = Promise.withResolvers<void>()
     let begun = 0
@@ -91,14 +116,15 @@ describe('requests of the control plane', () => {
       },
     })
     await connected()
-    for (let n = 0; n < LINK_LIMITS.requestsMax; n += 1) control.send({ type: 'request', requestId: `r${n}`, request: stats, windowBytes })
+    for (let n = 0; n < LINK_LIMITS.shortRequestsMax; n += 1)
+      control.send({ type: 'request', requestId: `r${n}`, request: stats, windowBytes })
     control.send({ type: 'request', requestId: 'r0', request: stats, windowBytes })
     control.send({ type: 'request', requestId: 'one-more', request: stats, windowBytes })
     await eventually('the refusal', () => control.ofType('reply').length === 1)
     expect(control.ofType('reply')[0]).toMatchObject({ requestId: 'one-more', error: { code: 'too_many_requests' } })
-    expect(begun).toBe(LINK_LIMITS.requestsMax)
+    expect(begun).toBe(LINK_LIMITS.shortRequestsMax)
     release.resolve()
-    await eventually('all answered', () => control.ofType('reply').length === LINK_LIMITS.requestsMax + 1)
+    await eventually('all answered', () => control.ofType('reply').length === LINK_LIMITS.shortRequestsMax + 1)
   })
 
   /** Hands on full chunks until aborted, or `count` of them; says how many were taken off its hands. */

@@ -1,8 +1,8 @@
-// Requests of control under way on one connection: bounded in number, each with its own signal and its own window, all of them ended
+// Requests of control under way on one connection: bounded in number, streams and short ones apart, each with its own signal and its own window, all of them ended
 // when the connection is. A chunk waits until the reader has room for it, and then for its turn at the socket; so output that nobody
 // reads stays where it comes from and holds up no other request. Exactly one reply per request, unless the connection is gone.
 import type { Logger } from '../../base/log.ts'
-import type { AgentRequest, FromAgent, ReplyChunk, Stats } from '../../contracts/agent-protocol.ts'
+import { type AgentRequest, type FromAgent, isStream, type ReplyChunk, type Stats, tooMany } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { GarbageReport } from '../../contracts/garbage.ts'
 import { chunkCost, SendWindow } from '../../contracts/stream-window.ts'
@@ -38,6 +38,7 @@ export interface Answers {
 }
 
 interface Running {
+  readonly stream: boolean
   readonly controller: AbortController
   readonly gate: Gate
   readonly done: Promise<void>
@@ -71,18 +72,22 @@ export function createAnswers(outlet: Outlet, onRequest: OnRequest, limits: type
     reply(requestId, answer)
   }
 
+  const refuse = (stream: boolean): Failure | null => {
+    const limit = stream ? limits.streamsMax : limits.shortRequestsMax
+    const open = [...running.values()].filter((one) => one.stream === stream).length
+    return open < limit ? null : failure('too_many_requests', tooMany(stream, open), { limit })
+  }
+
   return {
     begin(requestId, request, windowBytes) {
       if (ended || running.has(requestId)) return
-      if (running.size >= limits.requestsMax)
-        return reply(
-          requestId,
-          failed(failure('too_many_requests', `${limits.requestsMax} requests to this node are under way.`, { limit: limits.requestsMax })),
-        )
+      const stream = isStream(request)
+      const refused = refuse(stream)
+      if (refused) return reply(requestId, failed(refused))
       const controller = new AbortController()
       const gate = new Gate(windowBytes, controller.signal)
       const done = run(requestId, request, gate, controller.signal).finally(() => running.delete(requestId))
-      running.set(requestId, { controller, gate, done })
+      running.set(requestId, { stream, controller, gate, done })
     },
     credit: (requestId, bytes) => running.get(requestId)?.gate.grant(bytes),
     cancel: (requestId) => running.get(requestId)?.controller.abort(new Error('cancelled by the control plane')),

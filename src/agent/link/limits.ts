@@ -10,7 +10,10 @@ export const LINK_LIMITS = {
   reconnect: { baseMs: 250, factor: 2, maxMs: 10_000 },
   /** A connection that lasted this long was a good one: the next wait is the shortest again. */
   settledMs: 10_000,
-  requestsMax: 64,
+  /** Logs and exec under way; a reader that stands still keeps its place. */
+  streamsMax: 64,
+  /** Other requests under way; streams take none of these places. */
+  shortRequestsMax: 64,
   /** Chunks of output get their turn while less than this is buffered, so that little is ahead of a heartbeat or an observation. */
   chunksBelowBytes: 2 ** 18,
   /** Buffered bytes that count as a backlog, in which a ping may take its time. */

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
@@ -15,6 +16,21 @@ describe('the link of an agent', () => {
     expect(control.upgrades[0]?.headers.authorization).toBe('Bearer secret-token')
     expect(control.upgrades[0]?.url).toBe(LINK_PATH)
     expect(JSON.stringify(control.told)).not.toContain('secret-token')
+  })
+
+  test.each([
+    ['an address that is none', 'http://[', {}],
+    ['a dial that throws', 'http://127.0.0.1:1', { dial: () => assert.fail('no socket') }],
+  ])('%s is an outage like others: told once, tried again, and no end of the agent', async (_what, url, given) => {
+    const { link, clock, lines } = startLink(url, given)
+    for (let dials = 1; dials <= 3; dials += 1) {
+      await eventually('it waits for the next dial', () => clock.waits.length >= dials)
+      await clock.advance(LINK_LIMITS.reconnect.maxMs)
+    }
+    expect(lines.filter(({ level }) => level !== 'debug').map(({ msg }) => msg)).toEqual([
+      'control plane not reached; workloads keep running',
+    ])
+    await link.close()
   })
 
   test('hello is said first; the welcome is handed over before anybody hears of a connection', async () => {
@@ -68,7 +84,7 @@ describe('the link of an agent', () => {
     )
   })
 
-  test('a handler that throws does not end the connection', async () => {
+  test('T42: a handler that throws does not end the connection', async () => {
     const control = await startControl()
     const { link, events, lines, connected } = startLink(control.url, {
       onDesired: () => {

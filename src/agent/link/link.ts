@@ -30,11 +30,21 @@ export function openLink(deps: LinkDeps): Link {
   const tell = outageTeller(deps)
   let session: Session | null = null
 
+  const dialOnce = async (): Promise<SessionEnd> => {
+    try {
+      session = new Session({ ...deps, ...guarded(deps), limits: LINK_LIMITS, protocol: PROTOCOL_VERSION })
+      return await session.ended
+    } catch (error) {
+      // An address or a token that makes no request, or a bug of ours: it must not end the agent, whose workloads need no control plane.
+      const detail = error instanceof Error ? error.message : String(error)
+      return { kind: 'lost', code: 'control_unreachable', detail, lastedMs: 0 }
+    } finally {
+      session = null
+    }
+  }
   const run = async () => {
     for (let failures = 0; !closing.signal.aborted; ) {
-      session = new Session({ ...deps, ...guarded(deps), limits: LINK_LIMITS, protocol: PROTOCOL_VERSION })
-      const end = await session.ended
-      session = null
+      const end = await dialOnce()
       if (closing.signal.aborted) return
       tell.lost(end)
       failures = end.lastedMs >= LINK_LIMITS.settledMs ? 1 : failures + 1

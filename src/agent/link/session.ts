@@ -3,10 +3,10 @@
 // Before the welcome nothing but hello is sent. A connection is ended by: the welcome not coming in time, a refusal, silence over
 // several heartbeats (a half-open connection looks idle, not closed), the other side, or us. It ends exactly once, and then
 // every request of it has been aborted.
-import { type RawData, WebSocket } from 'ws'
 import type { Clock } from '../../base/clock.ts'
 import { durationText } from '../../base/duration-text.ts'
 import type { Logger } from '../../base/log.ts'
+import { WIRE_STATE, type Wire } from '../../base/wire.ts'
 import type { Desired, FromAgent, FromControl, NodeFacts, NodeUsage, Observed } from '../../contracts/agent-protocol.ts'
 import { ERRORS, type ErrorCode } from '../../contracts/errors.ts'
 import type { Collected } from '../../contracts/garbage.ts'
@@ -14,7 +14,7 @@ import type { InstanceId } from '../../contracts/ids.ts'
 import { type Answers, createAnswers, type OnRequest } from './answers.ts'
 import type { LINK_LIMITS } from './limits.ts'
 import { parseFromControl } from './parse.ts'
-import { createOutlet, dial, type SocketOutlet, socketFault } from './socket.ts'
+import { createOutlet, type Dial, type SocketOutlet, socketFault } from './socket.ts'
 
 export interface Acked {
   readonly id: InstanceId
@@ -27,6 +27,7 @@ export interface SessionDeps {
   /** http(s) address of the control plane. */
   readonly controlUrl: string
   readonly token: string
+  readonly dial: Dial
   readonly clock: Clock
   readonly log: Logger
   readonly limits: typeof LINK_LIMITS
@@ -60,7 +61,7 @@ const DROPS_TOLD = 3
 export class Session {
   readonly ended: Promise<SessionEnd>
   readonly #deps: SessionDeps
-  readonly #socket: WebSocket
+  readonly #socket: Wire
   readonly #outlet: SocketOutlet
   readonly #answers: Answers
   readonly #settle: (end: SessionEnd) => void
@@ -77,7 +78,7 @@ export class Session {
     this.ended = promise
     this.#settle = resolve
     this.#deps = deps
-    this.#socket = dial(deps.controlUrl, deps.token)
+    this.#socket = deps.dial(deps.controlUrl, deps.token)
     this.#outlet = createOutlet(this.#socket, limits.chunksBelowBytes)
     this.#answers = createAnswers(this.#outlet, deps.onRequest, limits, deps.log)
     this.#cancelTimer = clock.after(limits.welcomeDeadlineMs, () =>
@@ -87,7 +88,7 @@ export class Session {
   }
 
   get welcomed(): boolean {
-    return this.#welcomedAtMs !== null && this.#socket.readyState === WebSocket.OPEN
+    return this.#welcomedAtMs !== null && this.#socket.readyState === WIRE_STATE.open
   }
 
   /** False = not sent: not welcomed, or too much is buffered already. */
@@ -113,7 +114,7 @@ export class Session {
   async close(): Promise<void> {
     const { clock, limits } = this.#deps
     this.#cause ??= { kind: 'closed', code: 'shutting_down', detail: 'closed' }
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.close(1001)
+    if (this.#socket.readyState === WIRE_STATE.open) this.#socket.close(1001)
     else this.#socket.terminate()
     const late = Promise.withResolvers<void>()
     const cancel = clock.after(limits.closeDeadlineMs, () => {
@@ -182,7 +183,7 @@ export class Session {
     this.#cancelTimer = clock.after(limits.heartbeatMs, () => this.#heartbeat())
   }
 
-  #onMessage(data: RawData): void {
+  #onMessage(data: unknown): void {
     this.#silentHeartbeats = 0
     const { message, dropped } = parseFromControl(String(data))
     for (const what of dropped.slice(0, DROPS_TOLD)) this.#deps.log.warn('message from control not understood', { what })

@@ -1,9 +1,13 @@
 // The WebSocket below a session: how it is dialled, and how it is written to without hoarding.
 import { WebSocket } from 'ws'
+import { WIRE_STATE, type Wire } from '../../base/wire.ts'
 import { type FromAgent, LINK_MESSAGE_BYTES_MAX, LINK_PATH } from '../../contracts/agent-protocol.ts'
 import type { Outlet } from './answers.ts'
 
-export function dial(controlUrl: string, token: string): WebSocket {
+/** Begins to connect; never throws for what the other side may do. */
+export type Dial = (controlUrl: string, token: string) => Wire
+
+export const dial: Dial = (controlUrl, token) => {
   const url = new URL(LINK_PATH, controlUrl)
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
   return new WebSocket(url, {
@@ -22,19 +26,19 @@ export interface SocketOutlet extends Outlet {
 }
 
 /** What is sent in turn waits while `turnBelowBytes` are buffered: whatever else is said never waits behind more output than that. */
-export function createOutlet(socket: WebSocket, turnBelowBytes: number): SocketOutlet {
+export function createOutlet(socket: Wire, turnBelowBytes: number): SocketOutlet {
   let flushes = 0
   const line: Turn[] = []
   const send = (message: FromAgent) => {
     // A send that fails is a connection that ends; its end is told by `close`.
-    if (socket.readyState !== WebSocket.OPEN) return
+    if (socket.readyState !== WIRE_STATE.open) return
     socket.send(JSON.stringify(message), () => {
       flushes += 1
       next()
     })
   }
   const next = () => {
-    const gone = socket.readyState !== WebSocket.OPEN
+    const gone = socket.readyState !== WIRE_STATE.open
     while (line.length > 0 && (gone || socket.bufferedAmount < turnBelowBytes)) line.shift()?.take()
   }
   return {

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { agent, desired, ID } from '../../../tests/support/agent-world.ts'
 
-test('HEAL-12 a second agent on the same journal and runtime adopts: nothing is restarted, an exit meanwhile is answered once', async () => {
+test('T35: HEAL-12 a second agent on the same journal and runtime adopts: nothing is restarted, an exit meanwhile is answered once', async () => {
   const first = agent()
   first.instances.setDesired([desired()])
   await first.clock.advance(20_000)

@@ -38,7 +38,7 @@ async function restarted(first: Awaited<ReturnType<typeof recovering>>, jumpMs: 
 const told = (one: Awaited<ReturnType<typeof recovering>>, msg: string) => one.logs.filter((line) => line.msg === msg)
 
 test.each([HOUR_MS, -HOUR_MS, 400 * DAY_MS])(
-  'set by %d ms in an episode: its waits stay as long as they were, and its budget',
+  'T44: set by %d ms in an episode: its waits stay as long as they were, and its budget',
   async (jumpMs) => {
     const one = await recovering()
     one.clock.jump(jumpMs)
@@ -89,7 +89,7 @@ test('a workload killed an hour of clock after its start, which was a second ago
 test.each([
   ['ahead', DAY_MS, 30_000],
   ['back', -DAY_MS, 30_000],
-])('set %s while no agent ran: the episode goes on, and waits no longer than it would have', async (_way, jumpMs, withinMs) => {
+])('T44, C51: set %s while no agent ran: the episode goes on, and waits no longer than it would have', async (_way, jumpMs, withinMs) => {
   const first = await recovering()
   first.control.failNext('start', failure('start_failed', 'no'))
   const second = await restarted(first, jumpMs)

@@ -246,12 +246,12 @@ test('evidence stays for its retention, over restarts of what keeps it, and goes
   const evidence = {
     id: STRAY,
     name: 'web',
-    runtime: 'fake',
+    runtime: 'fake' as const,
     savedAtMs: world.clock.wallMs(),
     lastError: null,
     attempts: [],
     outputs: [],
-  } as const
+  }
   must(await world.residue.evidence.keep(evidence))
   await world.clock.advance(DEFAULT_GC.evidenceMs - 1000)
   expect(world.residue.kept.has(STRAY)).toBe(true)
@@ -267,12 +267,12 @@ test('a wall clock that jumps years ahead takes no evidence before the grace', a
   const evidence = {
     id: STRAY,
     name: 'web',
-    runtime: 'fake',
+    runtime: 'fake' as const,
     savedAtMs: world.clock.wallMs(),
     lastError: null,
     attempts: [],
     outputs: [],
-  } as const
+  }
   must(await world.residue.evidence.keep(evidence))
   world.clock.jump(10 * DEFAULT_GC.evidenceMs)
   await collector.ask(ALL)

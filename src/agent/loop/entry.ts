@@ -1,5 +1,6 @@
 // What the agent holds in memory for one instance, and the views others get of it.
 import type { Desired, Observed, Transition } from '../../contracts/agent-protocol.ts'
+import type { NodeBlocked } from '../../contracts/blocked.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import type { CheckStanding, PhaseKind } from '../../contracts/phase.ts'
 import type { Facts, Outcome, SeenFact, Step, Verdict } from '../model/plan.ts'
@@ -74,7 +75,8 @@ export function newEntry(record: InstanceRecord, outbox: readonly Transition[]):
 }
 
 /** What an observation shows of the sight. */
-export function faceOf({ record, sight, waitsFor }: Entry): string {
+export function faceOf({ record, sight, waitsFor, trouble }: Entry): string {
+  if (trouble) return `blocked ${trouble.code}`
   if (waitsFor) return waitsFor.kind
   if (sight.kind === 'unknown') return `unknown ${sight.failure?.code ?? ''}`
   const current = sight.objects.find((object) => object.incarnation === record.incarnation)
@@ -87,13 +89,14 @@ export function seenFact(sight: Sight): SeenFact {
   if (sight.kind === 'unknown') return { kind: 'unknown' }
   return {
     kind: 'known',
-    objects: sight.objects.map(({ incarnation, nonce, state, exit, matches, startedAtMs }) => ({
+    objects: sight.objects.map(({ incarnation, nonce, state, exit, matches, startedAtMs, addresses }) => ({
       incarnation,
       nonce,
       state,
       exit,
       matches,
       startedAtMs,
+      ports: Object.fromEntries(addresses.map(({ name, port }) => [name, port])),
     })),
   }
 }
@@ -130,6 +133,19 @@ export function standingOf({ record, waitsFor }: Pick<Entry, 'record' | 'waitsFo
   return kind === 'running' && !record.verified ? 'unproven' : 'away'
 }
 
+const blockedBy = ({ code, detail, fields }: Failure): NonNullable<Observed['blocked']> => ({
+  code,
+  detail,
+  ...(typeof fields?.path === 'string' && { fields: { path: fields.path } }),
+})
+
+/** Of all of a node; undefined when nothing is. */
+export function blockedOf(entries: Iterable<Entry>): NodeBlocked | undefined {
+  const troubles = [...entries].map(({ trouble }) => trouble).filter((trouble) => trouble !== null)
+  const [first] = troubles
+  return first && { code: first.code, detail: first.detail, instances: troubles.length }
+}
+
 export function observedOf(entry: Entry): Observed {
   const { record, sight } = entry
   const current = sight.kind === 'known' ? sight.objects.find((object) => object.incarnation === record.incarnation) : undefined
@@ -151,6 +167,7 @@ export function observedOf(entry: Entry): Observed {
     attempts: record.attempts,
     cloudInit: current?.cloudInit ?? null,
     ...(entry.waitsFor && { waits: { kind: entry.waitsFor.kind, detail: waitText(entry.waitsFor) } }),
+    ...(entry.trouble && { blocked: blockedBy(entry.trouble) }),
     notes,
     transitions: [...entry.outbox],
   }

@@ -74,7 +74,7 @@ function setup(given: Partial<HealthDeps> = {}) {
 }
 
 describe('the health keeper', () => {
-  test('a living instance is watched once per incarnation and address; others are not', () => {
+  test('T04: a living instance is watched once per incarnation and address; others are not', () => {
     const { entry, keeper, subjects, asked } = setup()
     keeper.follow(entry)
     keeper.follow(entry)
@@ -141,7 +141,7 @@ describe('the health keeper', () => {
     expect([counts.size, asked.length, entry.standings[1]?.failuresInRow]).toEqual([0, 0, 0])
   })
 
-  test('what does not count is neither counted nor warned about', () => {
+  test('B32: what does not count is neither counted nor warned about', () => {
     const { entry, keeper, measured, counts, lines } = setup()
     keeper.follow(entry)
     measured(FAIL, { ageMs: 10 })
@@ -167,4 +167,22 @@ describe('the health keeper', () => {
     expect(subjects.map(({ incarnation }) => incarnation)).toEqual([1, 2])
     expect([entry.verdict.health, entry.standings[1]?.failuresInRow]).toEqual(['starting', 0])
   })
+
+  test.each(['stopping', 'paused'] as const)(
+    'T38: watched again after it was %s, and nothing that was measured meanwhile counts',
+    (kind) => {
+      const { entry, keeper, measured, counts, subjects, asked } = setup()
+      keeper.follow(entry)
+      const { record } = entry
+      const away = kind === 'paused' ? { kind } : { kind, towards: 'restart' as const }
+      entry.record = { ...record, phase: { ...record.phase, ...away } }
+      keeper.follow(entry)
+      for (let n = 0; n < 3; n += 1) measured(FAIL)
+      expect([asked, counts.size, entry.verdict.health]).toEqual([['unwatch'], 0, 'unknown'])
+      Object.assign(entry, kind === 'paused' ? { record } : { record: running(2).record, sight: running(2).sight })
+      keeper.follow(entry)
+      expect(subjects).toHaveLength(2)
+      expect(entry.standings.map(({ failuresInRow }) => failuresInRow)).toEqual([0, 0])
+    },
+  )
 })

@@ -15,7 +15,7 @@ test('a wish becomes a running, verified instance; its transitions are numbered 
   expect(one.ledger.reservedMemoryBytes).toBe(desired().spec.memoryBytes)
 })
 
-test('HEAL-2 an exit event alone leads to a new incarnation, without a scan', async () => {
+test('T12: HEAL-2 an exit event alone leads to a new incarnation, without a scan', async () => {
   const one = agent()
   one.instances.setDesired([desired()])
   await one.clock.advance(20_000)
@@ -37,7 +37,7 @@ test('detection is timed from the event that told of the end, not from an earlie
   expect(one.entry()?.eventAtMs).toBeNull()
 })
 
-test('a lost exit event is found by the scan', async () => {
+test('T12: a lost exit event is found by the scan', async () => {
   const one = agent()
   one.instances.setDesired([desired()])
   await one.clock.advance(20_000)
@@ -49,7 +49,7 @@ test('a lost exit event is found by the scan', async () => {
   expect(one.entry()?.record.incarnation).toBe(2)
 })
 
-test('T25 a listing that began before a restart does not undo it', async () => {
+test('T25: a listing that began before a restart does not undo it', async () => {
   const one = agent()
   one.instances.setDesired([desired()])
   await one.clock.advance(20_000)
@@ -65,7 +65,7 @@ test('T25 a listing that began before a restart does not undo it', async () => {
   expect(one.control.live(ID)).toHaveLength(1)
 })
 
-test('HEAL-3 an unreachable runtime and a partial listing restart nothing', async () => {
+test('C53: HEAL-3 an unreachable runtime and a partial listing restart nothing', async () => {
   const one = agent()
   one.instances.setDesired([desired()])
   await one.clock.advance(20_000)
@@ -85,7 +85,7 @@ test('HEAL-3 an unreachable runtime and a partial listing restart nothing', asyn
   expect(one.entry()?.record.incarnation).toBe(1)
 })
 
-test('T28 a stop during a hanging start aborts it; nothing runs afterwards', async () => {
+test('T28: a stop during a hanging start aborts it; nothing runs afterwards', async () => {
   const one = agent()
   one.control.hangNext('start')
   one.instances.setDesired([desired()])
@@ -98,7 +98,7 @@ test('T28 a stop during a hanging start aborts it; nothing runs afterwards', asy
   expect(one.ledger.reservedMemoryBytes).toBe(0)
 })
 
-test('a start that hangs ends in start_timeout and holds no other instance up', async () => {
+test('T30: a start that hangs ends in start_timeout and holds no other instance up', async () => {
   const one = agent()
   const other = InstanceId.parse('inst_00000000000000000002')
   one.control.hangNext('start')
@@ -109,7 +109,7 @@ test('a start that hangs ends in start_timeout and holds no other instance up', 
   expect(one.entry()?.record.phase).toMatchObject({ kind: 'failed', lastError: { code: 'start_timeout' } })
 })
 
-test('a full disk stops every further step, says so, and goes on when there is room', async () => {
+test('T36: a full disk stops every further step, says so, and goes on when there is room', async () => {
   const one = agent()
   one.kept.set(ID, { lines: [], refuse: failure('disk_full', 'no space left') })
   one.instances.setDesired([desired()])
@@ -153,7 +153,7 @@ test('on a full disk a deletion frees what it can before it is final; final it i
   expect(one.kind()).toBe('deleted')
 })
 
-test('an old wish never wins, and the same wish twice acts once', async () => {
+test('C42: an old wish never wins, and the same wish twice acts once', async () => {
   const one = agent()
   one.instances.setDesired([desired({ generation: 5 })])
   await one.clock.advance(2000)
@@ -166,7 +166,7 @@ test('an old wish never wins, and the same wish twice acts once', async () => {
   expect(one.entry()?.record.incarnation).toBe(2)
 })
 
-test('deleted: objects removed, files go only after the control plane stored it', async () => {
+test('B35: deleted: objects removed, files go only after the control plane stored it', async () => {
   const one = agent()
   one.instances.setDesired([desired()])
   await one.clock.advance(2000)
@@ -181,7 +181,7 @@ test('deleted: objects removed, files go only after the control plane stored it'
   expect(one.kept.has(ID)).toBe(false)
 })
 
-test('SEE-6 a converged fleet is quiet: ten scans of 100 instances log nothing above debug', async () => {
+test('C57: SEE-6 a converged fleet is quiet: ten scans of 100 instances log nothing above debug', async () => {
   const one = agent()
   one.instances.setDesired(
     Array.from({ length: 100 }, (_, index) => desired({}, InstanceId.parse(`inst_${String(index).padStart(20, '0')}`))),

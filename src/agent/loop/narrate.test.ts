@@ -69,7 +69,7 @@ test.each<[Note, string, string, string[]]>([
     'instance quarantined',
     ['exits', 'window_ms', 'last_error'],
   ],
-])('%j is one line: %s %s', async (note, level, msg, fields) => {
+])('T41, C58: %j is one line: %s %s', async (note, level, msg, fields) => {
   const { lines } = await told(note)
   expect(lines).toHaveLength(1)
   expect(lines[0]).toMatchObject({ level, msg })
@@ -84,7 +84,7 @@ test('an orphan that is recovered says so in a second line', async () => {
   expect(Object.keys(lines[1]?.fields ?? {})).toEqual([...ids, 'reason', 'max_retries'])
 })
 
-test('what the published queries divide is counted by its reason, once', async () => {
+test('T40: what the published queries divide is counted by its reason, once', async () => {
   const labels = '{reason="process_dead"}'
   const orphaned = await told({ kind: 'orphaned', reason, lastSeenMs: NOW, maxRetries: 3, recovering: true })
   expect(orphaned.value(`unkey_metald_vm_orphaned_total${labels}`)).toBe(1)
@@ -109,7 +109,7 @@ test('how long a start and a deletion took is measured by runtime', async () => 
   expect(gone.value('unkey_metald_delete_duration_seconds_count{runtime="fake"}')).toBe(1)
 })
 
-test('a turn that did something says `reconciled` once with its counts; one that did nothing is silent', async () => {
+test('C57: a turn that did something says `reconciled` once with its counts; one that did nothing is silent', async () => {
   const { instances, logs, scanner, clock } = agent()
   instances.setDesired([desired()])
   await clock.advance(2000)

@@ -60,7 +60,8 @@ interface Pass {
 
 const draftOf = (entry: Entry): Draft => ({ record: entry.record, transitions: [], notes: [] })
 
-const newer = (entry: Entry): boolean => entry.wish !== null && entry.wish.generation > entry.record.desired.generation
+/** A wish came that the draft does not know yet. */
+const newer = ({ wish }: Entry, { record }: Draft): boolean => wish !== null && wish.generation > record.desired.generation
 
 const changesRuntime = ({ record, wish }: Entry): boolean =>
   wish !== null &&
@@ -116,7 +117,9 @@ export class Stepper {
       await this.#turn(entry, pass)
     } finally {
       const durationMs = Math.round(clock.elapsedMs() - startedMs)
-      if (pass.actions > 0) log.info('reconciled', { vm_id: id, instance_id: id, name, ...pass, duration_ms: durationMs })
+      // Blocked, it tries the same every few seconds, and nothing comes of it.
+      if (pass.actions > 0)
+        log[entry.trouble ? 'debug' : 'info']('reconciled', { vm_id: id, instance_id: id, name, ...pass, duration_ms: durationMs })
     }
   }
 
@@ -136,7 +139,7 @@ export class Stepper {
       draft = this.#advance(entry, draft, next)
       // A step that says when to be asked again has said its last word until then.
       const waits = next.wakeAtMs !== null && next.wakeAtMs > this.#deps.clock.wallMs()
-      const quiet = (!moved || waits) && !entry.look && !newer(entry)
+      const quiet = (!moved || waits) && !entry.look && !newer(entry, draft)
       if (!next.action && !quiet) continue
       // Moves without an effect between them are one journal line: a restart costs two writes before its start, not four.
       const committed = this.#commit(entry, draft)
@@ -150,8 +153,8 @@ export class Stepper {
       if (!(await committed)) return this.#retryLater(entry)
       draft = draftOf(entry)
     }
-    await this.#commit(entry, draft)
-    this.#nudge(id)
+    if (await this.#commit(entry, draft)) this.#nudge(id)
+    else this.#retryLater(entry)
   }
 
   /** An end that the runtime tells meanwhile is newer than what this look brings, whatever that says. */
@@ -239,6 +242,8 @@ export class Stepper {
   async #commit(entry: Entry, draft: Draft): Promise<boolean> {
     const { record, transitions } = draft
     if (record === entry.record && !entry.unwritten) {
+      // Nothing is left to be written down: what the disk refused is not wanted any more.
+      entry.trouble = null
       // An adopted instance whose state needs no change is heard of here for the first time: its checks begin with that.
       if (faceOf(entry) !== entry.face) this.#tell(entry)
       // Answered: nothing was to be done. The next event is not to be timed from this one.
@@ -247,12 +252,14 @@ export class Stepper {
     }
     const written = await this.#deps.journal(record.desired.id, { record, transitions: [...transitions] })
     if (!written.ok) {
-      if (entry.trouble?.code !== written.error.code)
+      if (entry.trouble?.code !== written.error.code) {
+        this.#deps.meter.count('errors_total', { code: written.error.code })
         this.#deps.log.error('instance journal refused', {
           instance_id: record.desired.id,
           error_code: written.error.code,
           error: written.error.detail,
         })
+      }
       entry.trouble = written.error
       if (written.error.code !== 'disk_full' || !leadsAway(record)) {
         this.#tell(entry)

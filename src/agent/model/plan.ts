@@ -13,6 +13,8 @@ export interface SeenObject {
   readonly exit: Exit | null
   readonly matches: boolean
   readonly startedAtMs: number | null
+  /** Host port of each of its ports, by name. */
+  readonly ports?: Readonly<Record<string, number>>
 }
 
 /** `unknown`: the runtime did not answer, so nothing follows from it. `objects` empty: a healthy runtime says there are none. */

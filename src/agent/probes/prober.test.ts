@@ -76,7 +76,7 @@ const hang: Exec = (_command, signal) =>
   new Promise((resolve) => signal.addEventListener('abort', () => resolve(err(failure('exec_failed', 'aborted')))))
 
 describe('the schedule', () => {
-  test('the first checks run at once, then every interval with at most a tenth of jitter', async () => {
+  test('T04: the first checks run at once, then every interval with at most a tenth of jitter', async () => {
     const { clock, prober, times, of } = setup()
     prober.set(subject([exec('a')]))
     await clock.advance(0)
@@ -217,7 +217,7 @@ describe('what a result belongs to', () => {
     expect(clock.timers).toBe(0)
   })
 
-  test('a listener that drops while it is told is obeyed, one that throws does not stop the checks', async () => {
+  test('T42: a listener that drops while it is told is obeyed, one that throws does not stop the checks', async () => {
     const { clock, prober, results } = setup({
       onResult: (measured) => {
         if (measured.id === idOf(1)) prober.drop(idOf(1))
@@ -266,7 +266,7 @@ describe('what a result belongs to', () => {
     expect(second!.ageMs - first!.ageMs).toBeLessThan(11_100)
   })
 
-  test('closing ends everything and waits for what runs', async () => {
+  test('T37: closing ends everything and waits for what runs', async () => {
     const { clock, prober, results } = setup({ exec: hang })
     prober.set(subject([exec('a')]))
     await clock.advance(10)

@@ -6,7 +6,7 @@ import { admit, allocatable, foldPressure } from './admission.ts'
 
 const room = { allocatableMemoryBytes: 1000, reservedMemoryBytes: 600, pressure: [] }
 
-test('C44 the refusal names dimension, requested and available', () => {
+test('C44: the refusal names dimension, requested and available', () => {
   const refused = admit({ memoryBytes: 401 }, room)
   expect(refused).toMatchObject({
     ok: false,
@@ -15,7 +15,7 @@ test('C44 the refusal names dimension, requested and available', () => {
   expect(admit({ memoryBytes: 400 }, room).ok).toBe(true)
 })
 
-test('HEAL-14 pressure refuses a new instance and names the dimension', () => {
+test('C44: HEAL-14 pressure refuses a new instance and names the dimension', () => {
   expect(admit({ memoryBytes: 1 }, { ...room, pressure: ['disk'] })).toMatchObject({
     ok: false,
     error: { code: 'node_pressure', fields: { dimension: 'disk' } },

@@ -12,7 +12,7 @@ function after(outcomes: readonly boolean[], from: Breaker = CLOSED, atMs = 0): 
 }
 const failures = (count: number) => Array.from({ length: count }, () => false)
 
-test('opens when enough different instances failed and they are the greater part', () => {
+test('T32: opens when enough different instances failed and they are the greater part', () => {
   expect(after(failures(4)).kind).toBe('closed')
   expect(after(failures(5))).toMatchObject({ kind: 'open', sinceMs: 4000, untilMs: 34_000, openings: 1, failures: 5 })
   expect(after([...Array.from({ length: 6 }, () => true), ...failures(5)]).kind).toBe('closed')
@@ -29,7 +29,7 @@ test('failures older than the window are forgotten', () => {
   expect(conclude(after(failures(4)), CONFIG, { id: idOf(9), ok: false, atMs: 63_500 }).kind).toBe('closed')
 })
 
-test('half open: one at a time; three successes close it, one failure opens it for twice as long', () => {
+test('T32: half open: one at a time; three successes close it, one failure opens it for twice as long', () => {
   const open = after(failures(5))
   expect(slots(open, 4)).toBe(0)
   expect(elapse(open, CONFIG, 33_999)).toBe(open)

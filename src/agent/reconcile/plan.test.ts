@@ -11,7 +11,7 @@ const up = (change: Partial<Desired> = {}) => {
 const ended = (world: World) => world.notes.filter((note) => note.kind === 'episode_ended')
 
 describe('start and verification', () => {
-  test('C37 a new wish is prepared, started and, after living long enough, verified', () => {
+  test('C37: a new wish is prepared, started and, after living long enough, verified', () => {
     const world = new World().settle()
     expect(world.actions.map((action) => action.kind)).toEqual(['prepare', 'start'])
     expect(world.record.verified).toBe(false)
@@ -23,7 +23,7 @@ describe('start and verification', () => {
       phase: { kind: 'running', reason: 'verified' },
     })
   })
-  test('C38 the same wish again does nothing', () => {
+  test('C38: the same wish again does nothing', () => {
     const world = up()
     const before = world.actions.length
     world.settle().pass(5000)
@@ -38,7 +38,7 @@ describe('start and verification', () => {
     world.settle()
     expect(world.record.verified).toBe(true)
   })
-  test('a failed provisioning is failed, not retried by the node; a new generation tries again', () => {
+  test('C40: a failed provisioning is failed, not retried by the node; a new generation tries again', () => {
     const world = new World()
     world.startFails = failure('start_failed', 'no')
     world.settle()
@@ -60,7 +60,7 @@ describe('start and verification', () => {
 })
 
 describe('recovery', () => {
-  test('T12 the first end of a stable instance is answered at once, with a new incarnation', () => {
+  test('T12: the first end of a stable instance is answered at once, with a new incarnation', () => {
     const world = up().pass(20_000).crash()
     expect(world.kind).toBe('running')
     expect(world.record.incarnation).toBe(2)
@@ -73,7 +73,7 @@ describe('recovery', () => {
     world.crash()
     expect(world.notes.find((note) => note.kind === 'orphaned')).toMatchObject({ lastSeenMs: endedAtMs })
   })
-  test('T19 attempts that always fail: exactly three, waits of 30 s and 60 s, none after the last, one outcome', () => {
+  test('T19, C50: attempts that always fail: exactly three, waits of 30 s and 60 s, none after the last, one outcome', () => {
     const world = up().pass(20_000)
     world.startFails = failure('start_failed', 'no')
     world.crash()
@@ -87,7 +87,7 @@ describe('recovery', () => {
     expect(world.notes.filter((note) => note.kind === 'attempting')).toHaveLength(3)
     expect(ended(world)).toMatchObject([{ outcome: 'failure', attempts: 3 }])
   })
-  test('T20 a quarantine cools down to a single trial; recover lifts it at once', () => {
+  test('T20, C50: a quarantine cools down to a single trial; recover lifts it at once', () => {
     const world = up().pass(20_000)
     world.startFails = failure('start_failed', 'no')
     world.crash()
@@ -100,7 +100,7 @@ describe('recovery', () => {
     world.wish({ recoverSeq: 1 })
     expect(world.kind).toBe('running')
   })
-  test('T31 ends again and again are a crash loop with its cause, backed off, then quarantine', () => {
+  test('T31: ends again and again are a crash loop with its cause, backed off, then quarantine', () => {
     const world = up()
     const seen = new Set<string>()
     for (let round = 0; round < 12 && world.kind !== 'quarantined'; round += 1) {
@@ -149,7 +149,7 @@ describe('recovery', () => {
     expect(world.kind).toBe('quarantined')
     expect(world.record.acted.healSeq).toBe(7)
   })
-  test('T26 an instance that comes back by itself is not restarted', () => {
+  test('T26: an instance that comes back by itself is not restarted', () => {
     const world = up().pass(20_000)
     world.startFails = failure('start_failed', 'no')
     world.crash()
@@ -163,7 +163,7 @@ describe('recovery', () => {
     expect(world.record).toMatchObject({ incarnation: back, phase: { kind: 'running', reason: 'self_recovered' } })
     expect(ended(world)).toMatchObject([{ outcome: 'self_recovered' }])
   })
-  test('T33 observe mode counts the orphan and does nothing', () => {
+  test('T33: observe mode counts the orphan and does nothing', () => {
     const world = up().pass(20_000)
     world.policy = { ...POLICY, mode: 'observe' }
     const before = world.actions.length
@@ -178,7 +178,7 @@ describe('recovery', () => {
     expect(world.record.phase.lastError).toMatchObject({ code: 'memory_limit_exceeded' })
     expect(world.record.phase.lastError?.detail).toContain('memory limit exceeded')
   })
-  test('a runtime that does not answer burns no attempt', () => {
+  test('T36: a runtime that does not answer burns no attempt', () => {
     const world = up().pass(20_000)
     world.startFails = failure('runtime_unreachable', 'away')
     world.crash()
@@ -191,7 +191,7 @@ describe('recovery', () => {
 })
 
 describe('wishes', () => {
-  test('T15 what was stopped on purpose stays stopped', () => {
+  test('T15: what was stopped on purpose stays stopped', () => {
     const world = up()
     world.wish({ want: 'stopped' })
     expect(world.kind).toBe('stopped')
@@ -199,7 +199,7 @@ describe('wishes', () => {
     world.pass(3_600_000)
     expect(world.actions).toHaveLength(before)
   })
-  test('T28 stop and delete cancel an episode', () => {
+  test('T28: stop and delete cancel an episode', () => {
     for (const want of ['stopped', 'deleted'] as const) {
       const world = up().pass(20_000)
       world.startFails = failure('start_failed', 'no')
@@ -210,7 +210,7 @@ describe('wishes', () => {
       expect(world.record.episode).toBeNull()
     }
   })
-  test('C41 a new spec stops the old incarnation before the new one starts; a label restarts nothing', () => {
+  test('C41: a new spec stops the old incarnation before the new one starts; a label restarts nothing', () => {
     const world = up()
     world.wish({ spec: specOf({ command: ['other'] }) })
     expect(world.record.incarnation).toBe(2)
@@ -224,7 +224,7 @@ describe('wishes', () => {
     world.pass(2000)
     expect(world.record.incarnation).toBe(2)
   })
-  test('C75 paused by somebody else is left alone until a newer wish', () => {
+  test('C75: paused by somebody else is left alone until a newer wish', () => {
     const world = up()
     world.objects = world.objects.map((object) => ({ ...object, state: 'paused' as const }))
     world.settle().pass(600_000)
@@ -232,7 +232,7 @@ describe('wishes', () => {
     world.wish({})
     expect(world.kind).toBe('running')
   })
-  test('pause and resume; a paused one that dies is recovered', () => {
+  test('pause and resume are no new incarnation', () => {
     const world = up()
     world.wish({ want: 'paused' })
     expect(world.kind).toBe('paused')
@@ -255,7 +255,7 @@ describe('wishes', () => {
 })
 
 describe('guards', () => {
-  test('T27 failing checks never kill a living workload unless data loss is permitted', () => {
+  test('T27: failing checks never kill a living workload unless data loss is permitted', () => {
     const world = up()
     world.verdict = UNHEALTHY
     const before = world.actions.length
@@ -292,18 +292,19 @@ describe('guards', () => {
     world.settle()
     expect(world.record.lastExit).toBeNull()
   })
-  test('HEAL-3 an unreachable runtime is never a missing workload', () => {
+  test('C53: HEAL-3 an unreachable runtime is never a missing workload', () => {
     const world = up()
     world.reachable = false
     world.settle().pass(3_600_000)
     expect(world.record).toMatchObject({ incarnation: 1, phase: { kind: 'running' } })
   })
-  test('a process that is not ours is never stopped', () => {
+  test('T14: a process that is not ours is never stopped', () => {
     const world = up()
     world.objects = world.objects.map((object) => ({ ...object, matches: false }))
     world.settle()
     expect(world.actions.filter((action) => action.kind === 'stop')).toEqual([])
     expect(world.record.incarnation).toBe(2)
+    expect(world.notes.find((note) => note.kind === 'orphaned')).toMatchObject({ reason: 'process_mismatch' })
   })
   test('a stop that fails is tried again and says so', () => {
     const world = up()
@@ -330,7 +331,7 @@ const event = fc.oneof(
   fc.record({ kind: fc.constant('time' as const), ms: fc.integer({ min: 1, max: 400_000 }) }),
 )
 
-test('T45 any interleaving: at most one lives, nothing wished away starts, one outcome per episode, and it converges', () => {
+test('T45: any interleaving: at most one lives, nothing wished away starts, one outcome per episode, and it converges', () => {
   fc.assert(
     fc.property(fc.array(event, { maxLength: 40 }), (events) => {
       const world = new World().settle()

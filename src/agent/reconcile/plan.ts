@@ -125,7 +125,7 @@ function changedPorts(
   if (before.length !== now.length) return { notes: [] }
   const notes = now.flatMap((port, index) => {
     const was = before[index] ?? port
-    return was === port ? [] : [{ kind: 'port_changed' as const, was, port }]
+    return was === port || was === 0 ? [] : [{ kind: 'port_changed' as const, was, port }]
   })
   if (notes.length === 0) return { notes }
   const how = notes.map(({ was, port }) => `Port ${was} was taken by somebody else while nothing of it ran; it has port ${port} now.`)
@@ -160,12 +160,15 @@ function planStarting(record: InstanceRecord, facts: Facts): Step {
     return beginAttempt(record, facts, record.phase.reason, record.episode === null)
   // A process that ended at once is a crash, not a failed start: it did run.
   if (!current || current.state === 'created') return step(record, 'start', { action: { kind: 'start', id: record.desired.id } })
-  const started = { ...record, startedAtMs: current.startedAtMs ?? facts.nowMs }
+  // What an engine chose is asked for again at the next start.
+  const hostPorts = record.desired.spec.ports.map(({ name }, index) => current.ports?.[name] ?? record.hostPorts[index] ?? 0)
+  const { notes, error } = changedPorts(record.hostPorts, hostPorts, facts.nowMs)
+  const started = { ...record, hostPorts, startedAtMs: current.startedAtMs ?? facts.nowMs }
   const durationMs = facts.nowMs - (record.attempts.at(-1)?.startedAtMs ?? facts.nowMs)
   return step(
-    move(started, { kind: 'running', ...common(started, facts, facts.verdict.gated ? 'waiting_for_checks' : 'started') }),
+    move(started, { kind: 'running', ...common(started, facts, facts.verdict.gated ? 'waiting_for_checks' : 'started', error) }),
     'it runs',
-    { notes: [{ kind: 'applied', durationMs }] },
+    { notes: [...notes, { kind: 'applied', durationMs }] },
   )
 }
 

@@ -13,11 +13,13 @@ export const addressText = (address: AddressLike): string => {
 
 /** State and health in one word or two: `running (healthy)`. */
 export function stateText(instance: InstanceView): string {
-  const { state, health } = instance
+  const { state, health, blocked } = instance
+  if (blocked !== null) return `${state} (${blocked.code.replaceAll('_', ' ')})`
   return (state === 'running' || state === 'degraded') && health.status !== 'unknown' ? `${state} (${health.status})` : state
 }
 
-function stateShade({ state, health }: InstanceView): Shade {
+function stateShade({ state, health, blocked }: InstanceView): Shade {
+  if (blocked !== null) return 'bad'
   return state === 'running' && (health.status === 'unhealthy' || health.status === 'starting') ? shadeOf(health.status) : shadeOf(state)
 }
 

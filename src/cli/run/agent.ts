@@ -42,6 +42,7 @@ export async function runAgent(core: Core, out: Output, flags: AgentFlags): Prom
     if (!agent.ok) return agent
     cleanup.add('agent', () => agent.value.close())
     const pulse = await servePulse(listen.value, {
+      token: token.value,
       metrics: parts.telemetry.render,
       health: () => agent.value.health(),
       failed: (error) =>

@@ -5,6 +5,7 @@ import { withDeadline } from '../../base/deadline.ts'
 import { durationText } from '../../base/duration-text.ts'
 import type { RuntimeStatus } from '../../contracts/agent-protocol.ts'
 import { DEFAULT_CONFIG, type HoldfastConfig } from '../../contracts/config.ts'
+import { HealthView } from '../../contracts/views.ts'
 import { loadConfig } from '../config/load.ts'
 import type { Core } from '../core.ts'
 import { bytes } from '../render/human.ts'
@@ -12,6 +13,7 @@ import { dataDirToUse, findDataDir, readEndpoint } from '../settings.ts'
 import { holderOf } from './lock.ts'
 
 const RUNTIMES_DEADLINE_MS = 10_000
+const HEALTH_DEADLINE_MS = 5000
 const DISK_BYTES_WANTED = 2 ** 30
 const NODE_MAJOR_MIN = 24
 
@@ -37,7 +39,7 @@ export async function examine(core: Core, flags: { readonly dataDir: string | un
     ...(await runtimeFindings(core, config, dataDir)),
     databaseFinding(core),
     await diskFinding(dataDir),
-    await platformFinding(dataDir),
+    await platformFinding(core, dataDir),
   ]
 }
 
@@ -105,15 +107,30 @@ async function diskFinding(dataDir: string): Promise<Finding> {
   }
 }
 
-async function platformFinding(dataDir: string): Promise<Finding> {
+async function platformFinding(core: Core, dataDir: string): Promise<Finding> {
   const name = 'platform'
   const holder = await holderOf(dataDir).catch(() => undefined)
   if (holder === undefined) return { name, standing: 'optional', detail: `not running on ${dataDir}`, fix: 'holdfast up' }
   const endpoint = readEndpoint(dataDir)
-  return {
-    name,
-    standing: 'usable',
-    detail: `process ${holder.pid} on ${dataDir}${endpoint === undefined ? ', starting' : `, ${endpoint.url}`}`,
-    fix: null,
+  const where = `process ${holder.pid} on ${dataDir}`
+  if (endpoint === undefined) return { name, standing: 'usable', detail: `${where}, starting`, fix: null }
+  const ill = await illness(core, endpoint.url)
+  const detail = `${where}, ${endpoint.url}`
+  return ill === null
+    ? { name, standing: 'usable', detail, fix: null }
+    : { name, standing: 'degraded', detail: `${detail}: ${ill}`, fix: 'holdfast status says more' }
+}
+
+/** What it says of itself; null when it is healthy. */
+async function illness(core: Core, url: string): Promise<string | null> {
+  try {
+    const { status, checks } = await withDeadline(core.clock, HEALTH_DEADLINE_MS, undefined, async (signal) =>
+      HealthView.parse(await (await fetch(new URL('/health', url), { signal })).json()),
+    )
+    if (status === 'healthy') return null
+    const ill = Object.entries(checks).filter(([, check]) => check.status !== 'healthy')
+    return `${status}; ${ill.map(([check, { detail }]) => `${check}: ${detail}`).join('; ')}`
+  } catch (error) {
+    return `does not answer (${error instanceof Error ? error.message : String(error)})`
   }
 }

@@ -1,8 +1,11 @@
 import { expect, test } from 'vitest'
+import { stubApi } from '../../../tests/support/stub-api.ts'
 import { instanceView } from '../../../tests/support/views.ts'
+import { systemClock, systemRandom } from '../../base/system.ts'
+import { createClient } from '../../client/client.ts'
 import type { EnvStatusView } from '../../contracts/views.ts'
 import { painter } from '../render/paint.ts'
-import { changeLines, tableFrame } from './live.ts'
+import { changeLines, snapshot, tableFrame } from './live.ts'
 
 const NOW_MS = Date.parse('2026-11-21T05:01:00.000Z')
 const env: EnvStatusView = {
@@ -42,4 +45,19 @@ test('the table is never higher than the screen', () => {
   expect(frame.length).toBeLessThan(24)
   expect(frame.join('\n')).toContain('… and ')
   expect(tableFrame({ env, instances: instances.slice(0, 2) }, 80, 24, NOW_MS, 'hint', painter(false)).join('\n')).not.toContain('… and ')
+})
+
+test('the replicas of its env are asked for, all pages of them, whatever else there is', async () => {
+  const names = Array.from({ length: 201 }, (_, index) => `web-${String(index).padStart(3, '0')}`)
+  const api = await stubApi(({ url }) => {
+    if (url.startsWith('/v1/envs')) return { body: { items: [env], next_cursor: null } }
+    const query = new URLSearchParams(url.split('?')[1])
+    if (query.get('env_id') !== env.id) return { body: { items: [instanceView({ name: 'stranger' })], next_cursor: null } }
+    const second = query.get('cursor') === 'c1'
+    const items = (second ? names.slice(0, 1) : names.slice(1)).map((name) => instanceView({ id: name, name }))
+    return { body: { items, next_cursor: second ? null : 'c1' } }
+  })
+  const client = createClient({ url: api.url, token: 't', clock: systemClock, random: systemRandom })
+  const seen = await snapshot(client, env, new AbortController().signal)
+  expect(seen?.instances.map(({ name }) => name)).toEqual(names)
 })

@@ -8,9 +8,11 @@ import { oneLine, timeOfDay, until } from '../render/human.ts'
 import { instanceTable, stateText } from '../render/instance.ts'
 import { type Paint, painter } from '../render/paint.ts'
 import { cutTo } from '../render/table.ts'
+import { collect } from '../session.ts'
 
 const LOOK_EVERY_MS = 500
-const SHOWN_MAX = 200
+/** More replicas than any manifest can ask for; the table shows as many as fit on the screen. */
+const REPLICAS_MAX = 10_000
 
 export interface Snapshot {
   readonly env: EnvStatusView
@@ -27,13 +29,12 @@ export async function showLive(core: Core, client: Client, first: EnvStatusView,
   }
 }
 
-async function snapshot(client: Client, first: EnvStatusView, signal: AbortSignal): Promise<Snapshot | undefined> {
+export async function snapshot(client: Client, first: EnvStatusView, signal: AbortSignal): Promise<Snapshot | undefined> {
   const envs = await client.call('listEnvs', { query: { app: first.app, limit: 200 }, signal })
   const env = envs.ok ? envs.value.items.find((each) => each.id === first.id) : undefined
-  const listed = await client.call('listInstances', { query: { limit: SHOWN_MAX }, signal })
-  if (env === undefined || !listed.ok) return undefined
-  const instances = listed.value.items.filter((each) => each.app === env.app && each.env === env.env)
-  return { env, instances: instances.sort((a, b) => (a.name < b.name ? -1 : 1)) }
+  if (env === undefined) return undefined
+  const listed = await collect(REPLICAS_MAX, (query) => client.call('listInstances', { query: { ...query, env_id: first.id }, signal }))
+  return listed.ok ? { env, instances: listed.value.items.toSorted((a, b) => (a.name < b.name ? -1 : 1)) } : undefined
 }
 
 const CLEAR_SCREEN = '\u001b[2J\u001b[H'

@@ -29,14 +29,14 @@ async function otherProcess(): Promise<{ pid: number; end: () => Promise<void> }
   }
 }
 
-test('a second up is refused and told the pid of the first', async () => {
+test('T37: a second up is refused and told the pid of the first', async () => {
   const first = await take()
   const second = await take()
   expect(first.ok).toBe(true)
   expect(second).toMatchObject({ ok: false, error: { code: 'data_dir_in_use', fields: { pid: process.pid } } })
 })
 
-test('a released lock can be taken again and leaves no file behind', async () => {
+test('T37: a released lock can be taken again and leaves no file behind', async () => {
   const first = await take()
   if (first.ok) await first.value.release()
   expect(await readdir(dir)).toEqual([])

@@ -47,6 +47,8 @@ export interface ControlWishes {
   readonly dataDir: string
   /** What else runs in this process tree, for /health. */
   readonly agent?: () => Agent | undefined
+  /** Gives the start up. */
+  readonly signal: AbortSignal
 }
 
 export async function startControlPart({ core, config, log, telemetry }: Parts, wishes: ControlWishes): Promise<Result<Control, Failure>> {
@@ -60,6 +62,7 @@ export async function startControlPart({ core, config, log, telemetry }: Parts, 
     telemetry,
     clock: core.clock,
     random: core.random,
+    signal: wishes.signal,
     config: { storeConnectionsMax: config.store.connectionsMax, retention: config.store.retention, gc: config.gc },
     ...(agent && { checks: { agent: () => Promise.resolve(agentCheck(agent())) } }),
   })

@@ -4,10 +4,10 @@
 import { rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Random } from '../../base/clock.ts'
-import { OK, ok, type Result } from '../../base/result.ts'
+import { err, OK, ok, type Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import { endpointFile } from '../settings.ts'
-import { prepareDataDir, writeAtomic } from './files.ts'
+import { fileFailure, prepareDataDir, writeAtomic } from './files.ts'
 import { type Lock, lockDataDir } from './lock.ts'
 
 export interface Place {
@@ -38,8 +38,15 @@ export async function takePlace(dir: string, verb: Taker, pid: number, random: R
     await lock.release()
     return inner
   }
-  // Left by one that was killed: they are about nobody who lives.
-  await Promise.all([rm(endpointFile(dir), { force: true }), rm(downMarker(dir), { force: true })])
+  const release = async () => {
+    await inner.value?.release()
+    await lock.release()
+  }
+  const tidied = await removeNotes(dir)
+  if (!tidied.ok) {
+    await release()
+    return tidied
+  }
   return ok({
     dir,
     stateDir: agentStateDir(dir),
@@ -54,11 +61,23 @@ export async function takePlace(dir: string, verb: Taker, pid: number, random: R
         () => false,
       ),
     leave: async () => {
-      await Promise.all([rm(endpointFile(dir), { force: true }), rm(downMarker(dir), { force: true })])
-      await inner.value?.release()
-      await lock.release()
+      // What stays of them is removed by whoever takes the place next; it must be free for that one.
+      await removeNotes(dir)
+      await release()
     },
   })
+}
+
+/** Of one that was killed they are about nobody who lives. */
+async function removeNotes(dir: string): Promise<Result<void, Failure>> {
+  for (const file of [endpointFile(dir), downMarker(dir)]) {
+    try {
+      await rm(file, { force: true })
+    } catch (error) {
+      return err(fileFailure(error, file))
+    }
+  }
+  return OK
 }
 
 async function lockStateDir(dir: string, verb: Taker, pid: number, random: Random): Promise<Result<Lock, Failure>> {

@@ -1,5 +1,8 @@
-// GET /metrics and GET /health of a process that has no API. Loopback needs no token; it answers nothing else.
-import { createServer } from 'node:http'
+// GET /metrics and GET /health of a process that has no API; it answers nothing else. Health is open, as everywhere; metrics are for this
+// machine, and for whoever has the token of this agent: they name what runs here.
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { createServer, type IncomingMessage } from 'node:http'
+import { isLoopback } from '../../base/loopback.ts'
 import { err, ok, type Result } from '../../base/result.ts'
 import type { HostPort } from '../../contracts/config.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
@@ -11,6 +14,8 @@ export interface Pulse {
 }
 
 export interface PulseSources {
+  /** What a bearer from elsewhere has to show for the metrics. */
+  readonly token: string
   readonly metrics: () => Promise<string>
   readonly health: () => { readonly status: string; readonly detail: string }
   /** A source threw; whoever asked got a 500. */
@@ -20,9 +25,16 @@ export interface PulseSources {
 const REQUEST_MS = 10_000
 
 export async function servePulse(listen: HostPort, sources: PulseSources): Promise<Result<Pulse, Failure>> {
-  const answer = async (method: string, url: string): Promise<readonly [status: number, type: string, body: string]> => {
+  const answer = async ({
+    method = '',
+    url = '',
+    socket,
+    headers,
+  }: IncomingMessage): Promise<readonly [status: number, type: string, body: string]> => {
     const [where = ''] = url.split('?')
     if (method !== 'GET' && method !== 'HEAD') return [405, 'text/plain', 'only GET\n']
+    if (where === '/metrics' && !mayRead(socket.remoteAddress, headers.authorization, sources.token))
+      return [401, 'text/plain', 'metrics need the token of this agent (Authorization: Bearer …), except from this machine itself\n']
     if (where === '/metrics') return [200, 'text/plain; version=0.0.4; charset=utf-8', await sources.metrics()]
     if (where !== '/health') return [404, 'text/plain', 'there are /metrics and /health\n']
     const { status, detail } = sources.health()
@@ -33,8 +45,11 @@ export async function servePulse(listen: HostPort, sources: PulseSources): Promi
     ]
   }
   const server = createServer({ requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS }, (request, response) => {
-    answer(request.method ?? '', request.url ?? '').then(
-      ([status, type, body]) => response.writeHead(status, { 'content-type': type }).end(request.method === 'HEAD' ? '' : body),
+    answer(request).then(
+      ([status, type, body]) =>
+        response
+          .writeHead(status, { 'content-type': type, ...(status === 401 && { 'www-authenticate': 'Bearer' }) })
+          .end(request.method === 'HEAD' ? '' : body),
       (error: unknown) => {
         sources.failed(error)
         response.writeHead(500).end()
@@ -58,6 +73,15 @@ export async function servePulse(listen: HostPort, sources: PulseSources): Promi
       }),
   })
 }
+
+export function mayRead(remoteAddress: string | undefined, authorization: string | undefined, token: string): boolean {
+  if (isLoopback(remoteAddress)) return true
+  const [, given] = /^bearer (\S+)$/i.exec(authorization ?? '') ?? []
+  // Of one length, so that the comparison tells nothing of the token.
+  return given !== undefined && token !== '' && timingSafeEqual(digest(given), digest(token))
+}
+
+const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
 
 function listenFailure(error: unknown, { host, port }: HostPort): Failure {
   const code = errnoOf(error)

@@ -1,8 +1,10 @@
 // The frame of every verb that stays running: it takes its directory, answers signals, and in the end closes what was started, newest
 // first. What fails to close is told and holds up nothing else.
 import { Cleanup } from '../../base/cleanup.ts'
+import { ok } from '../../base/result.ts'
 import { failure } from '../../contracts/errors.ts'
 import type { Core } from '../core.ts'
+import { EXIT } from '../exit.ts'
 import type { Output } from '../output.ts'
 import { report } from '../report.ts'
 import type { Outcome } from '../verb.ts'
@@ -31,7 +33,10 @@ export async function serveOn(
   cleanup.add('signals', () => ending.release())
   cleanup.add('directory', () => place.value.leave())
   try {
-    return await work({ place: place.value, ending, cleanup })
+    const outcome = await work({ place: place.value, ending, cleanup })
+    if (outcome.ok || outcome.error.code !== 'cancelled' || !ending.signal.aborted) return outcome
+    await out.note('holdfast stopped before it had started; it changed nothing that runs')
+    return ok(EXIT.ok)
   } finally {
     for (const { what, error } of await cleanup.run())
       await report(

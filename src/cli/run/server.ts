@@ -20,7 +20,7 @@ export async function runServer(core: Core, out: Output, flags: ServerFlags): Pr
   if (!config.ok) return config
   return serveOn(core, out, dir, 'server', async ({ place, ending, cleanup }) => {
     const parts = makeParts(core, config.value.config, 'server', (line) => void core.err.write(line))
-    const control = await startControlPart(parts, { dataDir: dir })
+    const control = await startControlPart(parts, { dataDir: dir, signal: ending.signal })
     if (!control.ok) return control
     cleanup.add('control plane', () => control.value.close())
     const published = await place.publish(control.value.url, core.pid)

@@ -89,9 +89,9 @@ async function serve(given: Serving): Promise<Outcome> {
   return end(given, started.value, signal)
 }
 
-async function startBoth({ parts, place, cleanup }: Serving) {
+async function startBoth({ parts, place, ending, cleanup }: Serving) {
   let agent: Extract<Awaited<ReturnType<typeof startAgentPart>>, { readonly ok: true }>['value'] | undefined
-  const control = await startControlPart(parts, { dataDir: place.dir, agent: () => agent })
+  const control = await startControlPart(parts, { dataDir: place.dir, agent: () => agent, signal: ending.signal })
   if (!control.ok) return control
   cleanup.add('control plane', () => control.value.close())
   const started = await startAgentPart(parts, { stateDir: place.stateDir, controlUrl: control.value.url, token: control.value.agentToken })

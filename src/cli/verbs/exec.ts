@@ -2,6 +2,7 @@ import { ok } from '../../base/result.ts'
 import { EXIT } from '../exit.ts'
 import { duration, flag, text } from '../flags.ts'
 import { connect } from '../session.ts'
+import { type TextPiece, TextPieces } from '../text-pieces.ts'
 import { usage, verb } from '../verb.ts'
 
 const STDIN_BYTES_MAX = 1_000_000
@@ -29,10 +30,15 @@ export const exec = verb({
       ...(flags.user !== undefined && { user: flags.user }),
       ...(flags.timeout !== undefined && { timeout_ms: flags.timeout }),
     }
+    const pieces = new TextPieces()
+    const json = async (told: readonly TextPiece[]) => {
+      for (const { stream, data } of told) await core.out.write(`${JSON.stringify({ stream, data })}\n`)
+    }
     const ended = await client.value.stream('execInstance', { params: { id }, body }, async (chunk) => {
-      if (out.json) return core.out.write(`${JSON.stringify({ stream: chunk.stream, data: chunk.data.toString('utf8') })}\n`)
+      if (out.json) return json(pieces.take(chunk))
       await (chunk.stream === 'stderr' ? core.err : core.out).write(chunk.data)
     })
+    await json(pieces.end())
     if (!ended.ok) return ended
     if (out.json) await core.out.write(`${JSON.stringify({ exit_code: ended.value.exitCode })}\n`)
     return ok(ended.value.exitCode ?? EXIT.unexpected)

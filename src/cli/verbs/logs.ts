@@ -1,13 +1,15 @@
 import { ok } from '../../base/result.ts'
 import type { Client } from '../../client/client.ts'
+import type { OutputChunk } from '../../client/stream.ts'
 import type { InstanceView } from '../../contracts/views.ts'
 import type { Core } from '../core.ts'
 import { EXIT } from '../exit.ts'
 import { flag, text, whole } from '../flags.ts'
-import { nextRun } from '../next-run.ts'
+import { nextRun, onceOnNode } from '../next-run.ts'
 import type { Output } from '../output.ts'
 import { bytes } from '../render/human.ts'
 import { connect } from '../session.ts'
+import { type TextPiece, TextPieces } from '../text-pieces.ts'
 import { type Outcome, usage, verb } from '../verb.ts'
 
 export const logs = verb({
@@ -15,7 +17,7 @@ export const logs = verb({
   args: '<id>',
   group: 'Look',
   summary: 'Print what an instance wrote',
-  more: 'What it wrote to standard error goes to standard error. With -f it goes on with the next incarnation when this one ends.',
+  more: 'What it wrote to standard error goes to standard error. With -f it waits for the first incarnation and goes on with the next.',
   missing: 'Look it up with holdfast list; holdfast history shows its incarnations.',
   flags: {
     follow: flag('-f, --follow', 'go on as it writes more'),
@@ -29,12 +31,12 @@ export const logs = verb({
     if (since === null) return usage('--since: must be a duration such as 5m, or an RFC 3339 time', '--since')
     const client = await connect({ core, flags })
     if (!client.ok) return client
-    const print = async (chunk: Chunk) => {
-      const { stream, at, lostBytes } = chunk
-      if (out.json) {
-        const piece = { stream, at, data: chunk.data.toString('utf8'), ...(lostBytes > 0 && { lost_bytes: lostBytes }) }
-        return core.out.write(`${JSON.stringify(piece)}\n`)
-      }
+    const json = async (pieces: readonly TextPiece[]) => {
+      for (const { lostBytes, ...piece } of pieces)
+        await core.out.write(`${JSON.stringify({ ...piece, ...(lostBytes > 0 && { lost_bytes: lostBytes }) })}\n`)
+    }
+    const print = async (chunk: OutputChunk) => {
+      const { stream, lostBytes } = chunk
       if (lostBytes > 0)
         await out.note(`${lostBytes} bytes of ${stream} are missing here: log files are bounded, and they were gone before they were read`)
       const terminal = chunk.stream === 'stderr' ? core.err : core.out
@@ -43,10 +45,12 @@ export const logs = verb({
     }
     const read = async (query: LogsQuery): Promise<Outcome> => {
       let told = 0
+      const pieces = new TextPieces()
       const ended = await client.value.stream('logsInstance', { params: { id }, query }, (chunk) => {
         told += chunk.lostBytes
-        return print(chunk)
+        return out.json ? json(pieces.take(chunk)) : print(chunk)
       })
+      await json(pieces.end())
       if (!ended.ok) return ended
       const lost = (ended.value.lostBytes ?? 0) - told
       if (lost > 0) await out.note(`${bytes(lost)} of older output are gone: log files are bounded`)
@@ -55,13 +59,12 @@ export const logs = verb({
     const first = { tail: flags.tail, since }
     if (!flags.follow || flags.previous)
       return read({ ...(flags.follow && { follow: true }), ...(flags.previous && { previous: true }), ...first })
-    const now = await client.value.call('getInstance', { params: { id } })
+    const now = await onceOnNode(core, client.value, id)
     if (!now.ok) return now
     return followRuns(core, out, client.value, now.value, (isFirst) => read({ follow: true, ...(isFirst && first) }))
   },
 })
 
-type Chunk = Parameters<Parameters<Client['stream']>[2]>[0]
 interface LogsQuery {
   readonly follow?: true
   readonly previous?: true

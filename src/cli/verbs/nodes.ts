@@ -1,4 +1,5 @@
 import { ok } from '../../base/result.ts'
+import { blockedText } from '../../contracts/blocked.ts'
 import type { NodeView } from '../../contracts/views.ts'
 import { EXIT } from '../exit.ts'
 import { ago, bytes, oneLine, percent, when } from '../render/human.ts'
@@ -17,10 +18,13 @@ const usable = (node: NodeView): string =>
     .map((runtime) => runtime.runtime)
     .join(' ')
 
+const stateText = ({ state, blocked }: NodeView): string =>
+  blocked === null ? state : `${state} (${blocked.instances} wait: ${blocked.code.replaceAll('_', ' ')})`
+
 export const nodeTable = (nodes: readonly NodeView[], width: number, nowMs: number, paint: Paint): string => {
   const columns: readonly Column<NodeView>[] = [
     { head: 'NODE', cell: (node) => node.id, shrinksTo: 12 },
-    { head: 'STATE', cell: (node) => node.state, shade: (node) => shadeOf(node.state) },
+    { head: 'STATE', cell: stateText, shade: (node) => (node.blocked === null ? shadeOf(node.state) : 'bad') },
     { head: 'SEEN', cell: (node) => (node.connected ? 'now' : `${ago(node.last_seen_at, nowMs)} ago`) },
     { head: 'INSTANCES', cell: (node) => String(node.instances), right: true },
     { head: 'RESERVED', cell: room, spare: true },
@@ -65,6 +69,7 @@ const nodePage = (node: NodeView, nowMs: number, paint: Paint): string =>
       ],
       ['usage', `cpu ${percent(node.cpu_ratio)}, memory ${percent(node.memory_ratio)}, disk ${percent(node.disk_ratio)}`],
       ['pressure', node.pressure.join(', ')],
+      ['blocked', node.blocked === null ? '' : paint('bad', oneLine(blockedText(node.blocked)))],
       ['instances', String(node.instances)],
       [
         'labels',

@@ -36,7 +36,7 @@ function callers(bench: StoreBench) {
     }
   })
 
-  test('what belongs to another organisation does not exist', async () => {
+  test('C36: what belongs to another organisation does not exist', async () => {
     const { as } = await apiServer(bench)
     const mine = must(await as('operator').call('createInstance', { body: launch({ name: 'web' }) }))
     const theirs = must(await as('otherOperator').call('createInstance', { body: launch({ name: 'web' }) }))
@@ -131,7 +131,7 @@ function callers(bench: StoreBench) {
 }
 
 function instances(bench: StoreBench) {
-  test('create, show by id, name and prefix, list, page, select, delete', async () => {
+  test('C1: create, show by id, name and prefix, list, page, select, delete', async () => {
     const { as } = await apiServer(bench)
     const operator = as('operator')
     const made = must(
@@ -166,6 +166,7 @@ function instances(bench: StoreBench) {
     expect(await ids({ selector: 'app=shop,!tier' })).toEqual(['c', 'b', 'a'])
     expect(await ids({ selector: 'tier in (web)', state: 'pending' })).toEqual(['web'])
     expect(await ids({ name: 'b' })).toEqual(['b'])
+    expect(await ids({ env_id: 'env_00000000000000000000' })).toEqual([])
     const first = must(await operator.call('listInstances', { query: { limit: 2, selector: 'app' } }))
     const second = must(await operator.call('listInstances', { query: { limit: 2, selector: 'app', cursor: first.next_cursor! } }))
     expect([...first.items, ...second.items].map((one) => one.name)).toEqual(['c', 'b', 'a', 'web'])
@@ -177,7 +178,7 @@ function instances(bench: StoreBench) {
     expect(await ids({ state: 'deleted' })).toEqual(['web'])
   })
 
-  test('verbs: each wish raises the generation once, a wish that already holds changes nothing, what cannot be is refused', async () => {
+  test('T34, C30: verbs: each wish raises the generation once, a wish that already holds changes nothing, what cannot be is refused', async () => {
     const { as } = await apiServer(bench)
     const operator = as('operator')
     const { id } = must(await operator.call('createInstance', { body: launch() }))
@@ -203,7 +204,7 @@ function instances(bench: StoreBench) {
     expect(await after('startInstance')).toBe('not_found')
   })
 
-  test('labels and metadata: merge, replace, null deletes, limits, If-Match, audited with the actor', async () => {
+  test('C7, C8, C10: labels and metadata: merge, replace, null deletes, limits, If-Match, audited with the actor', async () => {
     const { as } = await apiServer(bench)
     const operator = as('operator')
     const { id } = must(await operator.call('createInstance', { body: { ...launch(), labels: { a: '1', b: '2' }, metadata: { x: 'y' } } }))
@@ -347,7 +348,7 @@ function others(bench: StoreBench) {
     expect(await (await fetch(url)).text()).toContain('Holdfast')
   })
 
-  test('a part that fails degrades, the store that fails makes it 503', async () => {
+  test('B37: a part that fails degrades, the store that fails makes it 503', async () => {
     const checks = { loops: async () => ({ status: 'unhealthy' as const, detail: 'stuck' }), broken: () => Promise.reject(new Error('no')) }
     const { url, store } = await apiServer(bench, { checks })
     const degraded = await fetch(`${url}/health`)

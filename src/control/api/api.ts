@@ -46,9 +46,9 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   const { instanceEvents, listEvents } = eventHandlers({ ...deps, tail })
   const { statsInstance, logsInstance, execInstance } = outputHandlers({ ...deps, link })
   const handlers = {
-    ...instanceHandlers({ ...deps, nodes }),
+    ...instanceHandlers({ ...deps, nodes, link, storeBlocked: () => deps.store.blocked() }),
     ...verbHandlers({ ...deps, link }),
-    ...nodeHandlers(deps),
+    ...nodeHandlers({ ...deps, link }),
     ...orgHandlers(deps, callers),
     ...envHandlers({ ...deps, nodes }),
     ...auditHandlers(deps),

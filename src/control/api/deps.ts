@@ -52,6 +52,7 @@ export interface ApiLimits {
   readonly observedBatchMax: number
   readonly observedQueueMax: number
   readonly linkRequestsMax: number
+  readonly linkStreamsMax: number
   readonly linkSessionsMax: number
   readonly linkSendBufferBytesMax: number
 }

@@ -1,6 +1,7 @@
 // /health: each subsystem by name. Unhealthy (503) only when the API itself cannot do its work, which is without the store; a part
 // that is missing while the rest works makes it degraded.
 import { durationText } from '../../base/duration-text.ts'
+import { blockedText } from '../../contracts/blocked.ts'
 import type { HealthView } from '../../contracts/views.ts'
 import { allNodes } from '../store/nodes.ts'
 import type { ApiDeps, Check } from './deps.ts'
@@ -44,6 +45,9 @@ async function bounded(deps: ApiDeps, check: () => Promise<Check>): Promise<Chec
 async function checkStore({ store }: ApiDeps): Promise<Check> {
   const health = await store.health()
   if (!health.ok) return { status: 'unhealthy', detail: health.error.detail }
+  const blocked = await store.blocked()
+  // It is read still, so the API does a part of its work.
+  if (blocked) return { status: 'degraded', detail: `takes no records, what it shows may be old: ${blocked.detail}` }
   return { status: 'healthy', detail: `PostgreSQL ${health.value.version} answers in ${durationText(health.value.latencyMs)}` }
 }
 
@@ -57,5 +61,10 @@ async function checkAgents(deps: ApiDeps, link: Link): Promise<Check> {
       status: 'degraded',
       detail: `${nodes.value.length - offline.length} of ${nodes.value.length} connected; offline: ${offline.slice(0, 5).join(', ')}`,
     }
+  const blocked = nodes.value.flatMap((node) => {
+    const { blocked: why } = link.freshNode(node).usage
+    return why ? [`${node.id}: ${blockedText(why)}`] : []
+  })
+  if (blocked.length > 0) return { status: 'degraded', detail: blocked.slice(0, 5).join('; ') }
   return { status: 'healthy', detail: `${nodes.value.length} of ${nodes.value.length} connected` }
 }

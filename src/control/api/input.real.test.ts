@@ -7,7 +7,7 @@ import { closeSession, openSession } from '../store/nodes.ts'
 const docker = (given: object) => ({ runtime: 'docker', memory: '64Mi', ...given })
 
 describeEmbeddedStore('bad input', (bench) => {
-  test('each is refused with a code, the field and nothing changed', async () => {
+  test('C2: each is refused with a code, the field and nothing changed', async () => {
     const { fetch: raw, as } = await apiServer(bench)
     const send = (text: string, headers: Record<string, string> = {}) =>
       raw('/v1/instances', { method: 'POST', body: text, headers: { 'content-type': 'application/json', ...headers } })

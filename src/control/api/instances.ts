@@ -15,14 +15,20 @@ import { explain } from '../model/why.ts'
 import { type Context, change, type Handler, type Handlers, reply } from './context.ts'
 import type { CoreDeps } from './deps.ts'
 import { refuseImpossible } from './impossible.ts'
+import type { Link } from './link.ts'
 import type { NodeCache } from './node-cache.ts'
 
 type Routes = 'createInstance' | 'listInstances' | 'getInstance' | 'putMetadata' | 'whyInstance' | 'historyInstance'
 
-type Deps = CoreDeps & { readonly nodes: NodeCache }
+type Deps = CoreDeps & {
+  readonly nodes: NodeCache
+  readonly link: Pick<Link, 'freshInstance'>
+  /** Null, or why the store takes no records at present: what it knows may be old. */
+  readonly storeBlocked: () => Promise<Failure | null>
+}
 
 export function instanceHandlers(deps: Deps): Pick<Handlers, Routes> {
-  const { store, clock } = deps
+  const { store, clock, link } = deps
   return {
     createInstance: (context) => create(deps, context),
     listInstances: list(deps),
@@ -30,7 +36,7 @@ export function instanceHandlers(deps: Deps): Pick<Handlers, Routes> {
       const found = await store.read.findInstance(params.id, scope)
       if (!found.ok) return found
       const heal = found.value.phase.kind === 'failed' ? await store.read.getHeal(found.value.id) : ok(null)
-      return heal.ok ? ok({ body: instanceView(found.value, heal.value), headers: etag(found.value) }) : heal
+      return heal.ok ? ok({ body: instanceView(link.freshInstance(found.value), heal.value), headers: etag(found.value) }) : heal
     },
     async putMetadata(context) {
       const { params, body, query, scope, ifVersion } = context
@@ -58,12 +64,13 @@ export function instanceHandlers(deps: Deps): Pick<Handlers, Routes> {
     async whyInstance({ params, scope }) {
       const found = await store.read.findInstance(params.id, scope)
       if (!found.ok) return err(await withCollection(deps, params.id, scope, found.error))
-      const instance = found.value
-      const [nodes, heal] = await Promise.all([store.read.allNodes(), store.read.getHeal(instance.id)])
+      const instance = link.freshInstance(found.value)
+      const reading = [store.read.allNodes(), store.read.getHeal(instance.id), deps.storeBlocked()] as const
+      const [nodes, heal, storeBlocked] = await Promise.all(reading)
       if (!nodes.ok) return nodes
       if (!heal.ok) return heal
       const node = nodes.value.find((one) => one.id === instance.nodeId) ?? null
-      return reply(explain({ instance, node, heal: heal.value, nodesKnown: nodes.value.length, nowMs: clock.wallMs() }))
+      return reply(explain({ instance, node, heal: heal.value, nodesKnown: nodes.value.length, storeBlocked, nowMs: clock.wallMs() }))
     },
     async historyInstance({ params, scope }) {
       const found = await store.read.findInstance(params.id, scope)
@@ -155,7 +162,7 @@ function checkSpec(compiled: Result<InstanceSpec, Failure>): Result<InstanceSpec
 const isState = (text: string): text is PhaseKind => PHASE_KINDS.some((kind) => kind === text)
 
 const list =
-  ({ store }: CoreDeps): Handler<'listInstances'> =>
+  ({ store, link }: Deps): Handler<'listInstances'> =>
   async ({ query, scope }) => {
     const selector = parseSelector(query.selector ?? '')
     if (!selector.ok) return selector
@@ -169,12 +176,13 @@ const list =
       ...(query.cursor !== undefined && { cursor: query.cursor }),
       ...(state !== undefined && { state }),
       ...(query.name !== undefined && { name: query.name }),
+      ...(query.env_id !== undefined && { envId: query.env_id }),
       ...((query.include_deleted || state === 'deleted') && { includeDeleted: true }),
     })
     if (!page.ok) return page
     const failed = page.value.items.filter((one) => one.phase.kind === 'failed').map((one) => one.id)
     const heals = await store.read.getHeals(failed)
     if (!heals.ok) return heals
-    const items: InstanceView[] = page.value.items.map((one) => instanceView(one, heals.value.get(one.id) ?? null))
+    const items: InstanceView[] = page.value.items.map((one) => instanceView(link.freshInstance(one), heals.value.get(one.id) ?? null))
     return reply({ items, next_cursor: page.value.nextCursor })
   }

@@ -1,7 +1,7 @@
 // Messages of an agent, parsed, in order, one at a time; the socket is not read while too many wait.
-import type WebSocket from 'ws'
 import { z } from 'zod'
 import { err, ok, type Result } from '../../base/result.ts'
+import type { Wire } from '../../base/wire.ts'
 import { FromAgent, LINK_MESSAGE_BYTES_MAX, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 
@@ -14,7 +14,7 @@ export interface Inbox {
 const INBOX_MAX = 1000
 const INBOX_LENGTH_MAX = LINK_MESSAGE_BYTES_MAX * 2
 
-export function createInbox(socket: WebSocket, heard: () => void): Inbox {
+export function createInbox(socket: Wire, heard: () => void): Inbox {
   const queue: string[] = []
   let wake = () => {}
   let length = 0

@@ -2,7 +2,15 @@
 // bounded by the window of the request (contracts/stream-window.ts): a reader that stands still makes the agent wait, for as long as
 // it likes, and loses nothing.
 import { err, ok, type Result } from '../../base/result.ts'
-import type { AgentRequest, FromAgent, FromControl, ReplyChunk, Stats } from '../../contracts/agent-protocol.ts'
+import {
+  type AgentRequest,
+  type FromAgent,
+  type FromControl,
+  isStream,
+  type ReplyChunk,
+  type Stats,
+  tooMany,
+} from '../../contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { GarbageReport } from '../../contracts/garbage.ts'
 import { chunkCost, ReceiveWindow } from '../../contracts/stream-window.ts'
@@ -27,9 +35,12 @@ export interface RequestTableOptions {
   readonly send: (message: FromControl) => boolean
   readonly windowBytes: number
   readonly openMax: number
+  /** How many of them may be streams. */
+  readonly streamsMax: number
 }
 
 interface Pending {
+  readonly stream: boolean
   readonly chunks: ReplyChunk[]
   readonly window: ReceiveWindow
   end: Result<AgentReply, Failure> | null
@@ -45,13 +56,12 @@ export class RequestTable {
   }
 
   open(request: AgentRequest): Result<Exchange, Failure> {
-    const { newRequestId, openMax, send, windowBytes } = this.#options
-    if (this.#pending.size >= openMax)
-      return err(
-        failure('node_unreachable', `${this.#pending.size} requests to this node are open, which is the limit.`, { limit: openMax }),
-      )
+    const { newRequestId, send, windowBytes } = this.#options
+    const stream = isStream(request)
+    const refused = this.#refuse(stream)
+    if (refused) return err(refused)
     const requestId = newRequestId()
-    const one: Pending = { chunks: [], window: new ReceiveWindow(windowBytes), end: null, wake: () => {} }
+    const one: Pending = { stream, chunks: [], window: new ReceiveWindow(windowBytes), end: null, wake: () => {} }
     this.#pending.set(requestId, one)
     if (send({ type: 'request', requestId, request, windowBytes }))
       return ok({ next: () => this.#next(requestId, one), cancel: () => this.#cancel(requestId, one) })
@@ -77,6 +87,13 @@ export class RequestTable {
   /** Ends all that are open. */
   fail(given: Failure): void {
     for (const requestId of [...this.#pending.keys()]) this.#finish(requestId, err(given))
+  }
+
+  #refuse(stream: boolean): Failure | null {
+    const { openMax, streamsMax } = this.#options
+    const streams = [...this.#pending.values()].filter((one) => one.stream).length
+    const [open, limit] = stream ? [streams, streamsMax] : [this.#pending.size - streams, openMax - streamsMax]
+    return open < limit ? null : failure('too_many_requests', tooMany(stream, open), { limit })
   }
 
   /** What comes next; taking a chunk makes room for another one. */

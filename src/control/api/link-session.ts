@@ -3,13 +3,14 @@
 // connected -> (hello, in time) -> open -> closed. Open means: the store knows this session under an epoch, everything it writes is
 // fenced by that epoch, and the node is shown as connected. Silence ends it, in either direction; so does a newer session of the
 // same node, which the store finds out by the epoch. Its end fails its open requests and tells the store, once.
-import type WebSocket from 'ws'
 import { durationText } from '../../base/duration-text.ts'
 import { ok, type Result } from '../../base/result.ts'
-import type { Desired, FromAgent, FromControl } from '../../contracts/agent-protocol.ts'
+import { WIRE_STATE, type Wire } from '../../base/wire.ts'
+import type { Desired, FromAgent, FromControl, NodeUsage } from '../../contracts/agent-protocol.ts'
+import type { Blocked } from '../../contracts/blocked.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { Collected } from '../../contracts/garbage.ts'
-import { type NodeId, newId } from '../../contracts/ids.ts'
+import { type InstanceId, type NodeId, newId } from '../../contracts/ids.ts'
 import type { Actor } from '../model/actor.ts'
 import type { Heartbeat } from '../store/session-fold.ts'
 import type { CoreDeps } from './deps.ts'
@@ -26,6 +27,8 @@ export interface Session {
   readonly requests: RequestTable
   /** When something was last heard, on the monotonic clock. */
   heardMs(): number
+  /** What the agent said last of these, which a store that takes no records does not know. */
+  readonly said: Said
   /** Tells the agent of changed wishes. Before its welcome they are kept back: the welcome may be older than they are. */
   push(items: readonly Desired[]): void
   /** Sends the whole desired set. */
@@ -34,6 +37,13 @@ export interface Session {
   collected(items: readonly Collected[]): void
   /** Cuts the connection; the agent comes again and says hello. */
   drop(): void
+}
+
+export interface Said {
+  /** Of the node; undefined before the first heartbeat. */
+  usage: NodeUsage | undefined
+  /** Of each instance that is blocked. */
+  readonly blocked: Map<InstanceId, Blocked>
 }
 
 export interface SessionHub {
@@ -48,7 +58,7 @@ const CLOSE_GRACE_MS = 1000
 type Hello = Extract<FromAgent, { type: 'hello' }>
 
 /** Resolves when the connection has ended and the store knows. */
-export async function runSession(deps: CoreDeps, hub: SessionHub, socket: WebSocket, closing: AbortSignal): Promise<void> {
+export async function runSession(deps: CoreDeps, hub: SessionHub, socket: Wire, closing: AbortSignal): Promise<void> {
   const ended = new AbortController()
   let heardMs = deps.clock.elapsedMs()
   const heard = () => {
@@ -56,7 +66,7 @@ export async function runSession(deps: CoreDeps, hub: SessionHub, socket: WebSoc
   }
   const incoming = createInbox(socket, heard)
   const end = () => ended.abort()
-  socket.once('close', end)
+  socket.on('close', end)
   // `close` follows; without a listener an error would end the process.
   socket.on('error', (error) => deps.log.debug('agent connection failed', { error: error.message }))
   socket.on('pong', heard)
@@ -73,14 +83,14 @@ export async function runSession(deps: CoreDeps, hub: SessionHub, socket: WebSoc
   } finally {
     stopWatch()
     closing.removeEventListener('abort', stopClosing)
-    if (socket.readyState !== socket.CLOSED) socket.terminate()
+    if (socket.readyState !== WIRE_STATE.closed) socket.terminate()
   }
 }
 
 async function runOpen(
   deps: CoreDeps,
   hub: SessionHub,
-  socket: WebSocket,
+  socket: Wire,
   incoming: Inbox,
   hello: Hello,
   ended: AbortSignal,
@@ -121,13 +131,14 @@ class OpenSession implements Session {
   readonly epoch: number
   readonly requests: RequestTable
   readonly heardMs: () => number
+  readonly said: Said = { usage: undefined, blocked: new Map() }
   readonly #deps: CoreDeps
-  readonly #socket: WebSocket
+  readonly #socket: Wire
   #welcomed = false
   #missed = false
   #storing: Promise<void> | null = null
 
-  constructor(deps: CoreDeps, socket: WebSocket, nodeId: NodeId, epoch: number, heardMs: () => number) {
+  constructor(deps: CoreDeps, socket: Wire, nodeId: NodeId, epoch: number, heardMs: () => number) {
     this.#deps = deps
     this.#socket = socket
     this.nodeId = nodeId
@@ -138,12 +149,13 @@ class OpenSession implements Session {
       send: (message) => this.send(message),
       windowBytes: deps.limits.outputWindowBytes,
       openMax: deps.limits.linkRequestsMax,
+      streamsMax: deps.limits.linkStreamsMax,
     })
   }
 
   /** False when the connection is gone or its buffer is full. */
   send(message: FromControl): boolean {
-    if (this.#socket.readyState !== this.#socket.OPEN) return false
+    if (this.#socket.readyState !== WIRE_STATE.open) return false
     // Nobody says these again, and they are few: without its credit a request would stand still for ever.
     const once = message.type === 'credit' || message.type === 'cancel'
     if (!once && this.#socket.bufferedAmount > this.#deps.limits.linkSendBufferBytesMax) return false
@@ -199,7 +211,7 @@ class OpenSession implements Session {
   }
 }
 
-function writerOf(deps: CoreDeps, socket: WebSocket, session: OpenSession, signal: AbortSignal): ObservedWriter {
+function writerOf(deps: CoreDeps, socket: Wire, session: OpenSession, signal: AbortSignal): ObservedWriter {
   const { store, clock, limits, log } = deps
   const { nodeId, epoch } = session
   return createObservedWriter({
@@ -232,9 +244,14 @@ async function dispatch(parsed: Result<FromAgent, Failure>, { session, writer, h
     case 'hello':
       return failure('invalid_input', 'The agent said hello twice.')
     case 'observed':
+      for (const { id, blocked } of message.items) {
+        if (blocked) session.said.blocked.set(id, blocked)
+        else session.said.blocked.delete(id)
+      }
       await writer.add(message.items)
       return undefined
     case 'heartbeat':
+      session.said.usage = message.usage
       hub.onBeat({ nodeId: session.nodeId, epoch: session.epoch, usage: message.usage, facts: message.facts })
       return undefined
     case 'collected':
@@ -264,8 +281,8 @@ async function firstHello(deps: CoreDeps, incoming: Inbox, ended: AbortSignal): 
   }
 }
 
-function refuse(socket: WebSocket, given: Failure): void {
-  if (socket.readyState !== socket.OPEN) return
+function refuse(socket: Wire, given: Failure): void {
+  if (socket.readyState !== WIRE_STATE.open) return
   const error = { code: given.code, detail: given.detail, ...(given.fields && { fields: toWire(given.fields) }) }
   socket.send(JSON.stringify({ type: 'refused', error } satisfies FromControl))
   socket.close(1008, given.code)
@@ -275,11 +292,11 @@ const toWire = (fields: NonNullable<Failure['fields']>) =>
   Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, typeof value === 'object' ? [...value] : value]))
 
 /** Pings, and ends a connection from which nothing has come for too long: a half-open one tells nobody by itself. */
-function watchSilence(deps: CoreDeps, socket: WebSocket, heardMs: () => number): () => void {
+function watchSilence(deps: CoreDeps, socket: Wire, heardMs: () => number): () => void {
   const { clock, limits } = deps
   let cancel = () => {}
   const look = () => {
-    if (socket.readyState !== socket.OPEN) return
+    if (socket.readyState !== WIRE_STATE.open) return
     if (clock.elapsedMs() - heardMs() >= limits.linkSilenceMs) {
       deps.log.warn('agent is silent', { silent_ms: Math.round(clock.elapsedMs() - heardMs()) })
       return socket.terminate()

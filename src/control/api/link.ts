@@ -3,11 +3,14 @@
 // Every push only shortens a wait: a resync of the whole set every half minute covers whatever was lost.
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { type WebSocket, WebSocketServer } from 'ws'
+import { WebSocketServer } from 'ws'
 import { err, type Result } from '../../base/result.ts'
+import type { Wire } from '../../base/wire.ts'
 import { type AgentRequest, LINK_MESSAGE_BYTES_MAX, LINK_PATH } from '../../contracts/agent-protocol.ts'
 import { ERRORS, type Failure, failure } from '../../contracts/errors.ts'
 import { type NodeId, newId } from '../../contracts/ids.ts'
+import type { InstanceRecord, ObservedRest } from '../model/instance.ts'
+import type { NodeRecord } from '../model/node.ts'
 import type { Heartbeat } from '../store/session-fold.ts'
 import type { Callers } from './caller.ts'
 import type { CoreDeps } from './deps.ts'
@@ -17,6 +20,18 @@ import { runSession, type Session, type SessionHub } from './link-session.ts'
 import { Outage } from './outage.ts'
 import { PROBLEM_TYPE, problemOf } from './problem.ts'
 import { withinStoreTime } from './store-time.ts'
+
+const NOTHING_OBSERVED: ObservedRest = {
+  healSeq: 0,
+  health: 'unknown',
+  checks: [],
+  addresses: [],
+  pid: null,
+  lastExit: null,
+  attempts: [],
+  cloudInit: null,
+  notes: [],
+}
 
 export class Link {
   readonly #deps: CoreDeps
@@ -58,6 +73,22 @@ export class Link {
     return Math.max(0, ...[...this.#sessions.values()].map((session) => (nowMs - session.heardMs()) / 1000))
   }
 
+  /** The record, with what its agent has said since and a store that takes no records does not know. */
+  freshNode(node: NodeRecord): NodeRecord {
+    const usage = this.#sessions.get(node.id)?.said.usage
+    return usage === undefined ? node : { ...node, usage }
+  }
+
+  /** As `freshNode`: whether the instance waits for its node's disk. */
+  freshInstance(row: InstanceRecord): InstanceRecord {
+    const session = row.nodeId === null ? undefined : this.#sessions.get(row.nodeId)
+    if (!session) return row
+    const { blocked: _old, ...rest } = row.observed ?? NOTHING_OBSERVED
+    const blocked = session.said.blocked.get(row.id)
+    if (!blocked) return row.observed?.blocked ? { ...row, observed: rest } : row
+    return { ...row, observed: { ...rest, blocked } }
+  }
+
   /** Asks the agent of a node; `node_unreachable` when it is not connected here. */
   request(nodeId: NodeId, request: AgentRequest): Result<Exchange, Failure> {
     const session = this.#sessions.get(nodeId)
@@ -75,13 +106,25 @@ export class Link {
         if (socket.destroyed) return
         if (refused) return refuseUpgrade(this.#deps, socket, refused)
         socket.off('error', onError)
-        this.#wss.handleUpgrade(request, socket, head, (connected) => this.#run(connected, request.headers.authorization))
+        this.#wss.handleUpgrade(request, socket, head, (connected) => this.serve(connected, request.headers.authorization))
       },
       (error: unknown) => {
         this.#deps.log.error('agent not admitted', { error: textOf(error) })
         socket.destroy()
       },
     )
+  }
+
+  /** Serves an agent that was let in, until its connection ends. */
+  serve(socket: Wire, authorization: string | undefined): void {
+    const stopWatch = this.#callers.watch(authorization, () => socket.terminate())
+    const session = runSession(this.#deps, this.#hub, socket, this.#closing.signal)
+      .catch((error: unknown) => this.#deps.log.error('agent session failed', { error: textOf(error) }))
+      .finally(() => {
+        stopWatch()
+        this.#running.delete(session)
+      })
+    this.#running.add(session)
   }
 
   async close(): Promise<void> {
@@ -101,17 +144,6 @@ export class Link {
     if (!caller.ok) return caller.error
     const { role, name } = caller.value.token
     return role === 'agent' ? undefined : failure('forbidden', `The agent link needs an agent token; ${name} is for a ${role}.`, { role })
-  }
-
-  #run(socket: WebSocket, authorization: string | undefined): void {
-    const stopWatch = this.#callers.watch(authorization, () => socket.terminate())
-    const session = runSession(this.#deps, this.#hub, socket, this.#closing.signal)
-      .catch((error: unknown) => this.#deps.log.error('agent session failed', { error: textOf(error) }))
-      .finally(() => {
-        stopWatch()
-        this.#running.delete(session)
-      })
-    this.#running.add(session)
   }
 
   readonly #hub: SessionHub = {

@@ -3,20 +3,23 @@ import { nodeView } from '../model/views.ts'
 import { listNodes } from '../store/nodes.ts'
 import { type Context, change, type Handlers, refuseOrgBound, reply } from './context.ts'
 import type { ApiDeps } from './deps.ts'
+import type { Link } from './link.ts'
 
 type Routes = 'listNodes' | 'getNode' | 'cordonNode' | 'uncordonNode'
 
 /** Nodes belong to the platform: everybody sees them, only tokens of the whole platform change them. */
-export function nodeHandlers(deps: ApiDeps): Pick<Handlers, Routes> {
-  const { store } = deps
+export function nodeHandlers(deps: ApiDeps & { readonly link: Pick<Link, 'freshNode'> }): Pick<Handlers, Routes> {
+  const { store, link } = deps
   return {
     async listNodes({ query }) {
       const page = await listNodes(store.db, { limit: query.limit, ...(query.cursor !== undefined && { cursor: query.cursor }) })
-      return page.ok ? reply({ items: page.value.items.map(nodeView), next_cursor: page.value.nextCursor }) : page
+      return page.ok
+        ? reply({ items: page.value.items.map((node) => nodeView(link.freshNode(node))), next_cursor: page.value.nextCursor })
+        : page
     },
     async getNode({ params }) {
       const found = await store.read.findNode(params.id)
-      return found.ok ? reply(nodeView(found.value)) : found
+      return found.ok ? reply(nodeView(link.freshNode(found.value))) : found
     },
     cordonNode: (context) => cordon(deps, context, true),
     uncordonNode: (context) => cordon(deps, context, false),

@@ -1,5 +1,6 @@
 // What is answered without a caller: health, the API description, the first page; and metrics, which need none on loopback.
 import type { FastifyInstance } from 'fastify'
+import { isLoopback } from '../../base/loopback.ts'
 import { HoldfastError } from '../../contracts/errors.ts'
 import { ROUTES } from '../../contracts/routes.ts'
 import { type Callers, refuseRole } from './caller.ts'
@@ -50,7 +51,3 @@ export function addOpenRoutes(
       ),
   )
 }
-
-/** The peer itself, not what a header claims. */
-export const isLoopback = (address: string | undefined): boolean =>
-  address !== undefined && (/^(::ffff:)?127\./.test(address) || address === '::1')

@@ -45,7 +45,7 @@ describeStores('healer loop', (bench) => {
     return { id, node, org }
   }
 
-  test('a failed provisioning is healed after the safety delay, once, by system:healer, with attempt, cause and outcome in the audit', async () => {
+  test('C21: a failed provisioning is healed after the safety delay, once, by system:healer, with attempt, cause and outcome in the audit', async () => {
     const given = await loopBench(bench)
     const { id, node } = await brokenOne(given)
     const before = await given.get(id)
@@ -74,7 +74,7 @@ describeStores('healer loop', (bench) => {
     expect(await given.events(id)).toContain('heal.succeeded')
   })
 
-  test('two loops and a hundred nudges heal it once: never two in flight', async () => {
+  test('C19: two loops and a hundred nudges heal it once: never two in flight', async () => {
     const given = await loopBench(bench)
     const { id, node, org } = await brokenOne(given)
     const loops = [given.startOnly([healerLoop]), given.startOnly([healerLoop])]
@@ -91,7 +91,22 @@ describeStores('healer loop', (bench) => {
     expect((await given.get(id)).healSeq).toBe(1)
   })
 
-  test('the user stops it during the delay: the heal aborts', async () => {
+  test('C15: closed during the safety delay it does nothing; the next one goes on where it was', async () => {
+    const given = await loopBench(bench)
+    const { id } = await brokenOne(given)
+    const loops = given.startOnly([healerLoop])
+    const heal = await waitFor(async () => must(await getHeal(given.store.db, id)), { what: 'a row of work', deadlineMs: WAIT_MS })
+    await loops.close()
+    given.clock.shift(60_000)
+    expect((await given.get(id)).healSeq).toBe(0)
+    expect(must(await getHeal(given.store.db, id))).toEqual(heal)
+    expect(await given.audits()).toEqual([])
+    given.startOnly([healerLoop])
+    await given.until(id, 'healed by the next one', (one) => one.healSeq === 1)
+    expect(await attemptsOf(given, id)).toBe(1)
+  })
+
+  test('C18: the user stops it during the delay: the heal aborts', async () => {
     const given = await loopBench(bench)
     const { id } = await brokenOne(given)
     const loops = given.startOnly([healerLoop])
@@ -104,7 +119,7 @@ describeStores('healer loop', (bench) => {
     expect(await given.audits()).toEqual([])
   })
 
-  test('five attempts with doubling waits, then given up visibly; a new wish of a person starts afresh', async () => {
+  test('C16, C17: five attempts with doubling waits, then given up visibly; a new wish of a person starts afresh', async () => {
     const given = await loopBench(bench)
     const { id, node } = await brokenOne(given)
     const loops = given.startOnly([healerLoop])
@@ -133,7 +148,7 @@ describeStores('healer loop', (bench) => {
     await given.until(id, 'healed again', (one) => one.healSeq === 6)
   })
 
-  test('a permanent error is never tried, and neither is what the node still has in hand', async () => {
+  test('C12: a permanent error is never tried, and neither is what the node still has in hand', async () => {
     const given = await loopBench(bench)
     const { id, node, org } = await brokenOne(given, 'image_not_found')
     const others: InstanceId[] = []
@@ -151,7 +166,7 @@ describeStores('healer loop', (bench) => {
     expect(await given.events(id)).not.toContain('heal.given_up')
   })
 
-  test('a thousand failed instances of one organisation: another one’s is healed among the first dozens', async () => {
+  test('C20: a thousand failed instances of one organisation: another one’s is healed among the first dozens', async () => {
     const given = await loopBench(bench)
     const node = await seedNode(given.store, 'node-a', { allocatableMemoryBytes: 2 ** 40 })
     const [many, one] = [await seedOrg(given.store, 'many'), await seedOrg(given.store, 'one')]

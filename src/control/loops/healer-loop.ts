@@ -8,8 +8,9 @@ import type { InstanceRecord } from '../model/instance.ts'
 import { decideHeal, type HealDecision, type HealFacts } from '../reconcile/heal.ts'
 import { askOf, loadsOf, type NodeLoad } from '../scheduler/ask.ts'
 import { place } from '../scheduler/place.ts'
-import type { StoreWrites } from '../store/access.ts'
+import type { StoreAccess, StoreReads, StoreWrites } from '../store/access.ts'
 import type { LoopsDeps } from './deps.ts'
+import { Faults } from './faults.ts'
 import type { Loop, Pass, Turn } from './runner.ts'
 
 /** Work scheduled by one transaction. */
@@ -18,7 +19,9 @@ const SCAN_BATCH = 200
 const CLAIM_BATCH = 32
 const LEASE_MS = 30_000
 
-type Deps = Pick<LoopsDeps, 'store' | 'clock' | 'random' | 'log' | 'config'>
+type Deps = Pick<LoopsDeps, 'clock' | 'random' | 'log' | 'meter' | 'config'> & {
+  readonly store: Pick<StoreAccess, 'claimHeals'> & { readonly read: Pick<StoreReads, 'allNodes' | 'listHealable' | 'nextHealDueMs'> }
+}
 
 /** When the next row is due, as of the last full look; undefined = not known. Saves the two queries when nothing can be due. */
 interface Memory {
@@ -27,26 +30,28 @@ interface Memory {
 
 export function healerLoop(deps: Deps): Loop {
   const memory: Memory = { nextDueMs: undefined }
+  const faults = new Faults(deps, 'healer')
   return {
     name: 'healer',
     resyncMs: deps.config.resyncMs,
     // Nothing here is due sooner than the safety delay.
     gapMs: 100,
     cares: ({ kind }) => kind === 'instance' || kind === 'heal',
-    pass: (turn) => pass(deps, memory, turn),
+    pass: (turn) => pass(deps, memory, faults, turn),
     reset: () => {
       memory.nextDueMs = undefined
+      faults.clear()
     },
   }
 }
 
-async function pass(deps: Deps, memory: Memory, turn: Turn): Promise<Result<Pass, Failure>> {
+async function pass(deps: Deps, memory: Memory, faults: Faults, turn: Turn): Promise<Result<Pass, Failure>> {
   const found = await schedule(deps, turn)
   if (!found.ok) return found
   const { nextDueMs } = memory
   const nowMs = deps.clock.wallMs()
   if (turn.changes !== null && found.value === 0 && nextDueMs !== undefined && (nextDueMs === null || nextDueMs > nowMs))
-    return ok({ againMs: nextDueMs === null ? null : nextDueMs - nowMs })
+    return ok({ againMs: nextDueMs === null ? null : nextDueMs - nowMs, failing: faults.detail() })
   memory.nextDueMs = undefined
   const given = { nowMs, leaseMs: LEASE_MS, lease: deps.random.text(20), limit: CLAIM_BATCH }
   const claimed = await deps.store.claimHeals(given)
@@ -55,18 +60,16 @@ async function pass(deps: Deps, memory: Memory, turn: Turn): Promise<Result<Pass
     const nodes = await deps.store.read.allNodes()
     if (!nodes.ok) return nodes
     const loads = loadsOf(nodes.value, [], given.nowMs)
-    for (const work of claimed.value) {
-      if (turn.signal.aborted) break
-      const healed = await healOne(deps, turn, work, loads)
-      // What is left of the claim is due again when its lease runs out.
-      if (!healed.ok) return healed
-    }
+    const about = ({ instanceId }: ClaimedHeal) => ({ instance_id: instanceId })
+    // What fails, and what is left of a claim, is due again when its lease runs out.
+    const healed = await faults.each(claimed.value, turn.signal, about, (work) => healOne(deps, turn, work, loads))
+    if (!healed.ok) return healed
   }
-  if (found.value === SCAN_BATCH || claimed.value.length === CLAIM_BATCH) return ok({ againMs: 0 })
+  if (found.value === SCAN_BATCH || claimed.value.length === CLAIM_BATCH) return ok({ againMs: 0, failing: faults.detail() })
   const next = await deps.store.read.nextHealDueMs()
   if (!next.ok) return next
   memory.nextDueMs = next.value
-  return ok({ againMs: next.value === null ? null : Math.max(0, next.value - deps.clock.wallMs()) })
+  return ok({ againMs: next.value === null ? null : Math.max(0, next.value - deps.clock.wallMs()), failing: faults.detail() })
 }
 
 /** Gives failed and lost instances a row of work, due after the safety delay; returns how many. A full batch: there may be more. */

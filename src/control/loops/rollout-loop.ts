@@ -6,12 +6,15 @@ import { EnvId, InstanceId, newId } from '../../contracts/ids.ts'
 import { type CompiledManifest, type CompiledProcess, compileManifest } from '../../contracts/manifest-compile.ts'
 import type { EnvRecord } from '../model/env.ts'
 import { nextSteps, type Rollout, type RolloutStep } from '../rollout/next-steps.ts'
-import type { StoreWrites } from '../store/access.ts'
+import type { StoreReads, StoreWrites } from '../store/access.ts'
 import type { LoopsDeps } from './deps.ts'
+import { Faults } from './faults.ts'
 import type { Loop, Pass, Turn } from './runner.ts'
 import type { Changes } from './wake.ts'
 
-type Deps = Pick<LoopsDeps, 'store' | 'clock' | 'random' | 'log' | 'config'>
+type Deps = Pick<LoopsDeps, 'clock' | 'random' | 'log' | 'meter' | 'config'> & {
+  readonly store: { readonly read: Pick<StoreReads, 'allEnvs' | 'findEnv' | 'getInstance' | 'listEnvInstances'> }
+}
 
 /** What is remembered of an env between passes, all of it only to save work and to say things once. */
 interface Known {
@@ -24,27 +27,28 @@ type Memory = Map<EnvId, Known>
 
 export function rolloutLoop(deps: Deps): Loop {
   const memory: Memory = new Map()
+  const faults = new Faults(deps, 'rollout')
   return {
     name: 'rollout',
     resyncMs: deps.config.resyncMs,
     gapMs: 50,
     cares: ({ kind }) => kind === 'env' || kind === 'instance',
-    pass: (turn) => pass(deps, memory, turn),
-    reset: () => memory.clear(),
+    pass: (turn) => pass(deps, memory, faults, turn),
+    reset: () => {
+      memory.clear()
+      faults.clear()
+    },
   }
 }
 
-async function pass(deps: Deps, memory: Memory, turn: Turn): Promise<Result<Pass, Failure>> {
+async function pass(deps: Deps, memory: Memory, faults: Faults, turn: Turn): Promise<Result<Pass, Failure>> {
   const { changes, signal } = turn
   const envs = changes === null ? await deps.store.read.allEnvs() : await touched(deps, changes)
   if (!envs.ok) return envs
   if (changes === null) for (const id of memory.keys()) if (!envs.value.some((env) => env.id === id)) memory.delete(id)
-  for (const env of envs.value) {
-    if (signal.aborted) break
-    const done = await converge(deps, turn, memory, env)
-    if (!done.ok) return done
-  }
-  return ok({ againMs: null })
+  const about = ({ app, env }: EnvRecord) => ({ app, env })
+  const done = await faults.each(envs.value, signal, about, (env) => converge(deps, turn, memory, env))
+  return done.ok ? ok({ againMs: null, failing: faults.detail() }) : done
 }
 
 /** The envs that the changes are about. */

@@ -152,7 +152,7 @@ describe('when a loop looks', () => {
 })
 
 describe('when something is wrong', () => {
-  test('an outage of the store is told once at its begin and once at its end, whatever the number of loops, and ends with a look at everything', async () => {
+  test('C14: an outage of the store is told once at its begin and once at its end, whatever the number of loops, and ends with a look at everything', async () => {
     const stage = new Stage()
     const away = () => Array.from({ length: 4 }, () => fails('store_unavailable'))
     const [one, two] = [looper(away()), looper(away(), { name: 'other' })]
@@ -163,6 +163,26 @@ describe('when something is wrong', () => {
     expect(stage.log.said()).toEqual(['warn loops wait for the store', 'info the store is back'])
     expect(one.turns.slice(0, 5).map((turn) => turn.changes)).toEqual([null, null, null, null, null])
     expect(runner.health()).toMatchObject([{ status: 'healthy' }, { status: 'healthy' }])
+    await runner.close()
+  })
+
+  test('a pass under way when the store went away proves neither that it is back nor, if it fails late, that it has gone again', async () => {
+    const stage = new Stage()
+    const [early, late] = [Promise.withResolvers<Result<Pass, Failure>>(), Promise.withResolvers<Result<Pass, Failure>>()]
+    const [first, second] = [looper([() => early.promise]), looper([() => late.promise])]
+    const failing = looper([fails('store_unavailable'), fails('store_unavailable')])
+    const runner = stage.run(first.loop, second.loop, failing.loop)
+    await settle()
+    early.resolve(QUIET)
+    await settle()
+    expect(stage.log.said()).toEqual(['warn loops wait for the store'])
+    expect(runner.health()).toMatchObject([{ detail: 'the store is away' }, {}, {}])
+    await stage.clock.advance(5000)
+    expect(stage.log.said()).toEqual(['warn loops wait for the store', 'info the store is back'])
+    late.resolve(fails('store_unavailable'))
+    await stage.clock.advance(60_000)
+    expect(stage.log.said()).toEqual(['warn loops wait for the store', 'info the store is back'])
+    expect(second.turns.length).toBeGreaterThan(1)
     await runner.close()
   })
 
@@ -199,6 +219,17 @@ describe('when something is wrong', () => {
     expect(stage.counted).toEqual(Array.from({ length: 3 }, () => 'errors_total internal'))
     expect(fine.turns.length).toBeGreaterThanOrEqual(3)
     expect(runner.health()[0]?.status).toBe('healthy')
+    await runner.close()
+  })
+
+  test('what a pass could not do for one item is in its health until a pass has done it', async () => {
+    const stage = new Stage()
+    const { loop } = looper([ok({ againMs: null, failing: '1 of its items fail: internal' })])
+    const runner = stage.run(loop)
+    await stage.clock.advance(100)
+    expect(runner.health()).toMatchObject([{ status: 'degraded', detail: '1 of its items fail: internal' }])
+    await stage.clock.advance(RESYNC_MS)
+    expect(runner.health()).toMatchObject([{ status: 'healthy' }])
     await runner.close()
   })
 
@@ -265,7 +296,7 @@ describe('the lease', () => {
 })
 
 describe('closing', () => {
-  test('waits for the pass under way, gives the lease back and leaves nothing behind', async () => {
+  test('T37: waits for the pass under way, gives the lease back and leaves nothing behind', async () => {
     const stage = new Stage()
     const gate = Promise.withResolvers<Result<Pass, Failure>>()
     const [busy, idle] = [looper([() => gate.promise]), looper()]

@@ -23,6 +23,8 @@ export interface Turn {
 /** `againMs`: look at everything again after this long even if nothing is heard; null = at the next resync. */
 export interface Pass {
   readonly againMs: number | null
+  /** What of it could not be done and held up nothing else; for health. */
+  readonly failing?: string | null
 }
 
 export interface Loop {
@@ -53,6 +55,7 @@ interface Running {
   lastError: Failure | null
   passSinceMs: number | null
   lastPassMs: number | null
+  failing: string | null
 }
 
 export type RunnerDeps = Pick<LoopsDeps, 'clock' | 'random' | 'log' | 'meter' | 'config'> & {
@@ -74,6 +77,8 @@ export class Runner {
   #epoch: number | null = null
   /** Since when the store has been away, on the monotonic clock. */
   #outageSinceMs: number | null = null
+  /** Rises when the store goes away and when it is back. What was asked of it before that says nothing about it now. */
+  #era = 0
 
   constructor(deps: RunnerDeps, loops: readonly Loop[]) {
     this.#deps = deps
@@ -84,6 +89,7 @@ export class Runner {
       lastError: null,
       passSinceMs: null,
       lastPassMs: null,
+      failing: null,
     }))
     this.#unlisten = deps.store.listen((change) => this.#nudge(change))
     this.#done = this.#hold()
@@ -102,6 +108,7 @@ export class Runner {
       if (this.#epoch === null) return { name, status: 'healthy', detail: 'standing by' }
       if (one.passSinceMs !== null && nowMs - one.passSinceMs > PASS_MS_MAX)
         return { name, status: 'degraded', detail: `a pass has been running for ${Math.round((nowMs - one.passSinceMs) / 1000)} s` }
+      if (one.failing !== null) return { name, status: 'degraded', detail: one.failing }
       return {
         name,
         status: 'healthy',
@@ -131,7 +138,7 @@ export class Runner {
       }
       if (!lease.ok) {
         failures += 1
-        this.#away(lease.error)
+        this.#away(lease.error, this.#era)
         await this.#pause(failures, signal)
         continue
       }
@@ -150,7 +157,8 @@ export class Runner {
   }
 
   async #runAll(lease: Lease): Promise<void> {
-    this.#back()
+    // No pass ran while it was asked for, so the answer is of now.
+    this.#back(this.#era)
     this.#epoch = lease.epoch
     this.#deps.log.debug('loops hold the lease', { epoch: lease.epoch })
     const fenced = new AbortController()
@@ -179,21 +187,23 @@ export class Runner {
     while (!signal.aborted) {
       const startMs = clock.elapsedMs()
       one.passSinceMs = startMs
+      const era = this.#era
       const outcome = await this.#pass(one, { changes: one.wake.take(), signal, write })
       one.passSinceMs = null
       one.lastPassMs = clock.elapsedMs()
       if (!outcome.ok && outcome.error.code === 'lease_lost') held.fenced()
       if (signal.aborted) return
       if (!outcome.ok) {
-        this.#failed(one, outcome.error)
+        this.#failed(one, outcome.error, era)
         one.wake.nudge(null)
         await this.#pause(one.failures, signal)
         continue
       }
-      this.#back()
+      this.#back(era)
       if (one.lastError) this.#deps.log.info('loop works again', { loop: one.loop.name, failures: one.failures })
       one.failures = 0
       one.lastError = null
+      one.failing = outcome.value.failing ?? null
       await one.wake.wait(Math.min(one.loop.resyncMs, outcome.value.againMs ?? one.loop.resyncMs), signal)
       await this.#sleep(one.loop.gapMs - (clock.elapsedMs() - startMs), signal)
     }
@@ -207,11 +217,11 @@ export class Runner {
     }
   }
 
-  #failed(one: Running, error: Failure): void {
+  #failed(one: Running, error: Failure, era: number): void {
     one.failures += 1
     this.#deps.meter.count('errors_total', { code: error.code })
     if (error.code === 'store_unavailable') {
-      this.#away(error)
+      this.#away(error, era)
       return
     }
     // Told when it begins; the repetitions are in the metric and in health.
@@ -220,14 +230,16 @@ export class Runner {
     one.lastError = error
   }
 
-  #away(error: Failure): void {
-    if (this.#outageSinceMs !== null || error.code === 'shutting_down') return
+  #away(error: Failure, era: number): void {
+    if (this.#outageSinceMs !== null || era !== this.#era || error.code === 'shutting_down') return
+    this.#era += 1
     this.#outageSinceMs = this.#deps.clock.elapsedMs()
     this.#deps.log.warn('loops wait for the store', { error_code: error.code, error: error.detail, cause: text(error.cause) })
   }
 
-  #back(): void {
-    if (this.#outageSinceMs === null) return
+  #back(era: number): void {
+    if (this.#outageSinceMs === null || era !== this.#era) return
+    this.#era += 1
     const downMs = Math.round(this.#deps.clock.elapsedMs() - this.#outageSinceMs)
     this.#outageSinceMs = null
     this.#deps.log.info('the store is back', { downtime_ms: downMs })

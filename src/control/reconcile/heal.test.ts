@@ -74,7 +74,7 @@ describe('what the healer acts on', () => {
     'recovering',
     'crash_looping',
     'quarantined',
-  ] as const)('%s is left to the node', (kind) => {
+  ] as const)('C12: %s is left to the node', (kind) => {
     const phase = { ...failed().phase, kind, nextAttemptAtMs: 0, untilMs: 0, exit: null } as unknown as Phase
     expect(decide({ instance: failed({ phase }) })).toMatchObject({ kind: 'wait', untilMs: NOW + POLICY.lookAgainMs })
   })
@@ -232,7 +232,7 @@ describe('properties over all facts', () => {
       }
     })
 
-  test('it heals only what is failed or lost, wished running, not newer, not permanent, due, within budget and permitted', () => {
+  test('C12: it heals only what is failed or lost, wished running, not newer, not permanent, due, within budget and permitted', () => {
     fc.assert(
       fc.property(factsArb, fc.double({ min: 0, max: 0.999, noNaN: true }), (given, fraction) => {
         const decision = decideHeal(given, POLICY, NOW, fraction)

@@ -43,10 +43,16 @@ export function expected(error: unknown): Failure {
     return failure('store_unavailable', `No connection to the database${code === '' ? '' : ` (${code})`}.`, { cause: code }, error)
   }
   const state = sqlState(error)
-  if (state !== null && UNAVAILABLE.test(state))
-    return failure('store_unavailable', `PostgreSQL refused (SQLSTATE ${state}).`, { sqlstate: state }, error)
+  if (state !== null && UNAVAILABLE.test(state)) {
+    const why = state === NO_ROOM ? 'PostgreSQL has no room left on its disk' : 'PostgreSQL refused'
+    return failure('store_unavailable', `${why} (SQLSTATE ${state}).`, { sqlstate: state }, error)
+  }
   throw error
 }
+
+const NO_ROOM = '53100'
+/** The disk of the server is full: it answers what it is asked, and takes no records. */
+export const isNoRoom = (error: unknown): boolean => sqlState(error) === NO_ROOM
 
 // 08 connection, 25006 read-only (a demoted primary), 40001 and 40P01 lost a race too often, 53 out of memory, disk or connections,
 // 55P03 lock timeout, 57 shutdown, start-up or statement timeout, 58 disk errors.

@@ -53,6 +53,7 @@ describeStores('mutations on PostgreSQL', (bench) => {
       })
     expect((await Promise.all([add(1, 2), add(2, 1)])).map((result) => result.ok)).toEqual([true, true])
     expect((await client.query('select n from pair order by id')).rows).toEqual([{ n: 2 }, { n: 2 }])
-    expect(runs).toBe(3)
+    // Two runs and the one that lost; on a busy machine the two may meet once more.
+    expect(runs).toBeGreaterThanOrEqual(3)
   })
 })

@@ -3,7 +3,7 @@
 import { Kysely, type PostgresCursor, PostgresDialect, type PostgresPool, type PostgresPoolClient, type PostgresQueryResult } from 'kysely'
 import pg from 'pg'
 import type { Logger } from '../../base/log.ts'
-import { ConnectionLost, codeOf } from './attempt.ts'
+import { ConnectionLost, codeOf, isNoRoom } from './attempt.ts'
 import type { Db } from './db.ts'
 import type { Schema } from './schema.ts'
 
@@ -53,6 +53,8 @@ export const SHORT = { statementMs: STORE_LIMITS.statementTimeoutMs, queryMs: ST
 /** `close` refuses new work at once and waits for connections that are in use. */
 export interface Pool {
   readonly db: Db
+  /** A statement was refused because the disk of the server is full; stays so until set back. */
+  noRoom: boolean
   close(): Promise<void>
 }
 
@@ -67,6 +69,12 @@ export function openPool(config: pg.ClientConfig, connectionsMax: number, log: L
   const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool: wrapped }) })
   return {
     db,
+    get noRoom() {
+      return wrapped.noRoom
+    },
+    set noRoom(is) {
+      wrapped.noRoom = is
+    },
     close: async () => {
       wrapped.closing = true
       await db.destroy()
@@ -80,6 +88,7 @@ class WrappedPool implements PostgresPool {
   /** Kysely keeps its state per client object, so one wrapper per client. */
   readonly #clients = new WeakMap<pg.PoolClient, WrappedClient>()
   closing = false
+  noRoom = false
 
   constructor(pool: pg.Pool) {
     this.#pool = pool
@@ -93,7 +102,9 @@ class WrappedPool implements PostgresPool {
     })
     const known = this.#clients.get(client)
     if (known) return known.take(client)
-    const made = new WrappedClient(client)
+    const made = new WrappedClient(client, () => {
+      this.noRoom = true
+    })
     this.#clients.set(client, made)
     return made
   }
@@ -106,9 +117,11 @@ class WrappedPool implements PostgresPool {
 class WrappedClient implements PostgresPoolClient {
   #client: pg.PoolClient
   #broken = false
+  readonly #onNoRoom: () => void
 
-  constructor(client: pg.PoolClient) {
+  constructor(client: pg.PoolClient, onNoRoom: () => void) {
     this.#client = client
+    this.#onNoRoom = onNoRoom
     // A connection in use reports its end to the query, and here as well; unheard, that would end the process.
     client.on('error', () => {
       this.#broken = true
@@ -134,6 +147,7 @@ class WrappedClient implements PostgresPoolClient {
       if (error instanceof pg.DatabaseError) {
         // A FATAL ends the session: 57P01 and its like.
         if (error.severity === 'FATAL') this.#broken = true
+        if (isNoRoom(error)) this.#onNoRoom()
         throw error
       }
       // A TypeError or RangeError is a parameter of ours that cannot be sent; the rest is the connection.

@@ -38,7 +38,7 @@ describeStores('selectors', (bench) => {
     expect(hits).toBeGreaterThan(50)
   })
 
-  test('a selector as a person writes it', async () => {
+  test('C9: a selector as a person writes it', async () => {
     const store = await bench.store()
     const org = await seedOrg(store)
     const web = await seedInstance(store, org, { labels: { app: 'web', zone: 'a' } })

@@ -22,7 +22,7 @@ import { keysOf } from './mutate.ts'
 import { type Mutation, type MutationReply, type Reply, runMutation } from './mutation.ts'
 import { recordHeartbeats } from './nodes.ts'
 import { openNotifications } from './notifications.ts'
-import { clientConfig, openPool, SHORT, STORE_LIMITS, type StoreTarget } from './pool.ts'
+import { clientConfig, openPool, type Pool, SHORT, STORE_LIMITS, type StoreTarget } from './pool.ts'
 import { write } from './transaction.ts'
 
 export interface StoreOptions {
@@ -42,6 +42,8 @@ export interface Store extends StoreAccess {
   write<T>(actor: Actor, run: (tx: BoundTx) => Promise<Result<T, Failure>>): Promise<Result<T, Failure>>
   /** ok when the database answers; bounded. */
   health(): Promise<Result<{ version: string; latencyMs: number }, Failure>>
+  /** Null, or why the database answers and yet takes no records: its disk is full. Asked anew each time, so it ends by itself. Bounded. */
+  blocked(): Promise<Failure | null>
   close(): Promise<void>
 }
 
@@ -82,6 +84,7 @@ export async function openStore(options: StoreOptions): Promise<Result<Store, Fa
       return lease
     },
     health: () => health(pool.db, clock),
+    blocked: () => blocked(pool),
     close: async () => {
       closing.abort()
       await Promise.all(asked)
@@ -152,6 +155,17 @@ function ask(db: Db): Promise<Result<ServerFacts, Failure>> {
     assert(facts !== undefined, 'current_setting gave no row')
     return facts
   })
+}
+
+/** A table of its own grows a file, which is what a full disk refuses; it is gone with the transaction. */
+async function blocked(pool: Pool): Promise<Failure | null> {
+  if (!pool.noRoom) return null
+  const tried = await attempt(() =>
+    pool.db.transaction().execute((db) => sql`create temporary table holdfast_room on commit drop as select 1 as one`.execute(db)),
+  )
+  if (!tried.ok) return tried.error
+  pool.noRoom = false
+  return null
 }
 
 async function health(db: Db, clock: Clock): Promise<Result<{ version: string; latencyMs: number }, Failure>> {

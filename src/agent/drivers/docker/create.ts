@@ -52,9 +52,9 @@ const portsOf = ({ spec, hostPorts }: Wanted): MarkedPort[] =>
 function hostConfigOf({ spec }: Wanted, ports: readonly MarkedPort[]): object {
   const { security } = spec
   const bindings: Record<string, { HostIp: string; HostPort: string }[]> = {}
-  for (const port of ports) {
+  for (const [index, port] of ports.entries()) {
     // A port somebody names is meant to be reached; one we choose is for routes and probes on this node.
-    const binding = { HostIp: port.host > 0 ? '0.0.0.0' : '127.0.0.1', HostPort: String(port.host) }
+    const binding = { HostIp: (spec.ports[index]?.host ?? 0) > 0 ? '0.0.0.0' : '127.0.0.1', HostPort: String(port.host) }
     bindings[portKey(port)] = [...(bindings[portKey(port)] ?? []), binding]
   }
   return {

@@ -69,10 +69,10 @@ describeNeeds('docker', 'docker driver: starts that fail are typed and leave not
   test('source of a mount missing', async () => {
     expect(await refused({ mounts: [{ source: '/no/such/source', target: '/x', readOnly: false }] })).toBe('mount_not_found')
   })
-  test.each([[['no-such-net']], [['bridge', 'no-such-net']]])('network missing: %j', async (networks) => {
+  test.each([[['no-such-net']], [['bridge', 'no-such-net']]])('C63: network missing: %j', async (networks) => {
     expect(await refused({ networks })).toBe('network_not_found')
   })
-  test('host port taken, and nothing matched in a sentence: the port is looked at', async () => {
+  test('C64: host port taken, and nothing matched in a sentence: the port is looked at', async () => {
     const port = await listener()
     expect(await refused({ ports: [{ name: 'web', internal: 80, host: port, protocol: 'tcp' }] })).toBe('port_in_use')
   })

@@ -62,7 +62,6 @@ class DockerDriver implements Driver {
   readonly can = { exec: true, pause: true, stats: true }
   readonly images: FetchedImages
   readonly #parts: Parts
-  readonly #nodeId: string
   readonly #watcher: Watcher
   readonly #starting = new Map<string, Promise<Result<Seen, Failure>>>()
   readonly #background = new Set<Promise<void>>()
@@ -71,7 +70,6 @@ class DockerDriver implements Driver {
 
   constructor(options: DockerDriverOptions) {
     const { clock, random, log } = options
-    this.#nodeId = options.nodeId
     const engine = new Engine({ socketPath: options.socketPath, clock })
     const files = new InstanceFiles(options.stateDir, random)
     const cloudInit = new CloudInit({ engine, files, clock, log, changed: (id) => this.#tell(id, 'started', clock.wallMs()) })
@@ -97,7 +95,7 @@ class DockerDriver implements Driver {
 
   async status(signal: AbortSignal): Promise<RuntimeStatus> {
     const status = await engineStatus(this.#parts.engine, signal)
-    return status.usable ? ownerStatus(status, await this.#parts.files.stateId(), this.#nodeId) : status
+    return status.usable ? ownerStatus(status, await this.#parts.files.readStateId()) : status
   }
 
   async watch(onEvent: (event: DriverEvent) => void): Promise<void> {

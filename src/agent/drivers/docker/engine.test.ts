@@ -19,18 +19,18 @@ const faultOf = (result: { ok: boolean; error?: EngineFault }) => (result.ok || 
 const codeOf = (result: { ok: boolean; error?: EngineFault }) => (result.ok || !result.error ? 'ok' : failureOf(result.error, 'do it').code)
 
 describe('engine client: every way a daemon can be away is typed', () => {
-  test('no socket file: unavailable, with the command that installs it', async () => {
+  test('T08: no socket file: unavailable, with the command that installs it', async () => {
     const result = await open(`${await tmpDir()}/none.sock`).json(get('/info'), Anything, signal())
     expect([faultOf(result), codeOf(result)]).toEqual(['absent', 'runtime_unavailable'])
     expect(!result.ok && failureOf(result.error, 'x').detail).toContain('apt-get install -y docker.io')
   })
-  test('a socket file nobody listens on: unreachable', async () => {
+  test('T08: a socket file nobody listens on: unreachable', async () => {
     const fake = await fakeEngine()
     await fake.die('left')
     const result = await open(fake.socketPath).json(get('/info'), Anything, signal())
     expect([faultOf(result), codeOf(result)]).toEqual(['silent', 'runtime_unreachable'])
   })
-  test('a connect proves nothing: a daemon that accepts and does not answer is unreachable after the deadline', async () => {
+  test('T08: a connect proves nothing: a daemon that accepts and does not answer is unreachable after the deadline', async () => {
     const fake = await fakeEngine()
     const engine = open(fake.socketPath)
     expect((await engine.ping(2000, signal())).ok).toBe(true)

@@ -112,7 +112,7 @@ describe('a daemon that dies in the middle of a create', () => {
     expect([...world.made.keys()]).toEqual(['id2x'])
   })
 
-  test('a start that fails takes back what it made', async () => {
+  test('T18, C43: a start that fails takes back what it made', async () => {
     const fake = await fakeEngine()
     const world = containers(fake)
     fake.on('POST /containers/id1x/start', json(500, { message: 'driver failed' }))
@@ -121,7 +121,7 @@ describe('a daemon that dies in the middle of a create', () => {
     expect(world.made.size).toBe(0)
   })
 
-  test('a container of the same name that somebody else made is neither started nor removed', async () => {
+  test('C54: a container of the same name that somebody else made is neither started nor removed', async () => {
     const fake = await fakeEngine()
     const world = containers(fake)
     const driver = await open(fake)
@@ -133,25 +133,28 @@ describe('a daemon that dies in the middle of a create', () => {
 })
 
 describe('unreachable is never missing', () => {
-  test.each(['removed', 'left'] as const)('a dead daemon (socket file %s) fails every question and empties none', async (socketFile) => {
-    const fake = await fakeEngine()
-    containers(fake)
-    const driver = await open(fake)
-    const wanted = want()
-    expect(codeOf(await driver.start(wanted, signal()))).toBe('ok')
-    await fake.die(socketFile)
-    const results = await Promise.all([
-      driver.list(signal()),
-      driver.inspect(wanted.id, signal()),
-      driver.stop(wanted, { signal: 'SIGTERM', graceMs: 10 }, signal()),
-      driver.remove(wanted, signal()),
-      driver.probe(wanted, signal()),
-    ])
-    expect(results.map(codeOf)).toEqual(Array(5).fill('runtime_unreachable'))
-    expect((await driver.status(signal())).usable).toBe(false)
-    await fake.revive()
-    expect(await driver.list(signal())).toMatchObject({ ok: true, value: { complete: true, seen: [{ state: 'running' }] } })
-  })
+  test.each(['removed', 'left'] as const)(
+    'C53: a dead daemon (socket file %s) fails every question and empties none',
+    async (socketFile) => {
+      const fake = await fakeEngine()
+      containers(fake)
+      const driver = await open(fake)
+      const wanted = want()
+      expect(codeOf(await driver.start(wanted, signal()))).toBe('ok')
+      await fake.die(socketFile)
+      const results = await Promise.all([
+        driver.list(signal()),
+        driver.inspect(wanted.id, signal()),
+        driver.stop(wanted, { signal: 'SIGTERM', graceMs: 10 }, signal()),
+        driver.remove(wanted, signal()),
+        driver.probe(wanted, signal()),
+      ])
+      expect(results.map(codeOf)).toEqual(Array(5).fill('runtime_unreachable'))
+      expect((await driver.status(signal())).usable).toBe(false)
+      await fake.revive()
+      expect(await driver.list(signal())).toMatchObject({ ok: true, value: { complete: true, seen: [{ state: 'running' }] } })
+    },
+  )
 
   test('one container that cannot be described makes the listing incomplete, hides no other, and fails its own inspect', async () => {
     const fake = await fakeEngine()
@@ -273,7 +276,7 @@ describe('the event stream', () => {
     expect(events.filter((event) => event.kind === 'instance')).toHaveLength(1)
   })
 
-  test('disposing ends the stream and every timer', async () => {
+  test('T37: disposing ends the stream and every timer', async () => {
     const { driver, clock } = await watched()
     await driver[Symbol.asyncDispose]()
     expect(clock.timers).toBe(0)

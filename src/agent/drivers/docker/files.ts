@@ -33,11 +33,18 @@ export class InstanceFiles {
     return this.#stateId
   }
 
-  async #loadStateId(): Promise<Result<string, Failure>> {
+  /** Null when there is none yet: this makes none. */
+  async readStateId(): Promise<Result<string | null, Failure>> {
     const path = join(this.#stateDir, 'docker-state-id')
     const kept = await readText(path)
+    if (!kept.ok || kept.value === null) return kept
+    return /^[0-9a-z]{16}\n?$/.test(kept.value) ? ok(kept.value.trim()) : err(unlikeWritten(path))
+  }
+
+  async #loadStateId(): Promise<Result<string, Failure>> {
+    const kept = await this.readStateId()
     if (!kept.ok) return kept
-    if (kept.value !== null) return /^[0-9a-z]{16}\n?$/.test(kept.value) ? ok(kept.value.trim()) : err(unlikeWritten(path))
+    if (kept.value !== null) return ok(kept.value)
     const made = this.#random.text(16)
     const written = await writeWhole(this.#stateDir, 'docker-state-id', `${made}\n`, true)
     return written.ok ? ok(made) : written
@@ -124,6 +131,7 @@ async function writeWhole(directory: string, name: string, content: string | Uin
       await file.close()
     }
     await rename(temporary, path)
+    if (durable) await syncDirectory(directory)
     return OK
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined)
@@ -136,6 +144,16 @@ async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<Result<T
   if (!text.ok || text.value === null) return text.ok ? ok(null) : text
   const parsed = schema.safeParse(jsonOf(text.value))
   return parsed.success ? ok(parsed.data) : err(unlikeWritten(path))
+}
+
+/** Without it a power cut may take the new name away again, and the node would take its own containers for somebody else's. */
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
 }
 
 const readText = (path: string): Promise<Result<string | null, Failure>> => ifThere(path, () => readFile(path, 'utf8'))

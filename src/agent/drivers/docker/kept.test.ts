@@ -1,6 +1,6 @@
 // What the driver keeps in files decides which containers are its own. A file that is there and cannot be read, or is not what was written,
 // says nothing: above all not that there is none.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { type FakeEngine, fakeEngine, json } from '../../../../tests/support/fake-engine.ts'
@@ -101,6 +101,8 @@ test('nor is one that cannot be read; only one that is absent is made', async ()
   expect(await driver.list(forever)).toMatchObject({ ok: false, error: { code: 'file_error', detail: expect.stringContaining('EISDIR') } })
   expect(await driver.status(forever)).toMatchObject({ usable: false })
   rmSync(stateFile, { recursive: true })
+  expect(await driver.status(forever)).toMatchObject({ usable: true })
+  expect(existsSync(stateFile), 'asking for the status makes none').toBe(false)
   expect(await driver.list(forever)).toMatchObject({ ok: true })
   expect(readFileSync(stateFile, 'utf8')).toMatch(/^[0-9a-z]{16}\n$/)
 })

@@ -31,7 +31,7 @@ test('fact: pid 0 and pid 1 are never looked up and never signalled', () => {
   expect(calls).toEqual([])
 })
 
-test('fact: a zombie is dead although its pid exists', async () => {
+test('T08: fact: a zombie is dead although its pid exists', async () => {
   // The shell's child ends; what the shell has become never waits for it.
   const parent = run('/bin/sh', '-c', 'sleep 0 & echo $!; exec sleep 60')
   const pid = await waitFor(() => new Promise<number>((resolve) => parent.stdout?.once('data', (data) => resolve(Number(String(data))))), {
@@ -43,7 +43,7 @@ test('fact: a zombie is dead although its pid exists', async () => {
   expect(process.kill(pid, 0)).toBe(true)
 })
 
-test('a pid counts only while its cgroup names the container; another process of that number is left alone', async () => {
+test('T08: a pid counts only while its cgroup names the container; another process of that number is left alone', async () => {
   const child = run('/bin/sleep', '60')
   const pid = child.pid ?? 0
   expect(processOf(pid, ID)).toMatchObject({ zombie: false })

@@ -96,7 +96,7 @@ describeNeeds('docker', 'docker driver: fetching images', () => {
     const fetch = await fetcher()
     expect(await Promise.all(absent.map(fetch))).toEqual(['image_not_found', 'image_not_found'])
   })
-  test('a registry that is broken or not there: failed, to be tried again', async () => {
+  test('C64: a registry that is broken or not there: failed, to be tried again', async () => {
     const fetch = await fetcher()
     expect(await fetch((await registry({ manifest: 500 })).image)).toBe('image_pull_failed')
     const gone = await registry()

@@ -36,7 +36,7 @@ test.each([
   ['a status of 404', 404, 'image_not_found'],
   ['a status of 403', 403, 'image_not_found'],
   ['a status of 500 (no way to the registry)', 500, 'image_pull_failed'],
-])('%s is %s', async (_, status, code) => {
+])('C63: %s is %s', async (_, status, code) => {
   const { fake, engine } = await setUp()
   fake.on('POST /images/create', json(status, { message: 'port not found, bind failed' }))
   expect(codeOf(await ensureImage(engine, 'a:1', signal()))).toBe(code)
@@ -49,7 +49,7 @@ test.each([
     { errorDetail: { message: 'manifest not found' }, error: 'manifest not found' },
     'image_pull_failed',
   ],
-])('an error inside an answer of 200, %s', async (_, line, code) => {
+])('C63: an error inside an answer of 200, %s', async (_, line, code) => {
   const { fake, engine } = await setUp()
   fake.on('POST /images/create', (_request, response) => {
     response.writeHead(200)

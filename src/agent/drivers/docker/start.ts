@@ -44,7 +44,8 @@ export async function startContainer(parts: Parts, want: Wanted, signal: AbortSi
   const started = await bringUp(parts, want, { containerId, cleared }, signal)
   if (!started.ok) {
     await undo(parts, containerId)
-    return started
+    const anew = withoutPort(want, started.error)
+    return anew === null ? started : startContainer(parts, anew, signal)
   }
   const shown = await show(parts, want, containerId, signal)
   // Whoever is told that a start failed may start another: so nothing of this one may run.
@@ -52,9 +53,18 @@ export async function startContainer(parts: Parts, want: Wanted, signal: AbortSi
   return shown
 }
 
+/** Somebody else has a port that the engine chose for it before: it chooses another one. Null when the user fixed it, or that is not why. */
+function withoutPort(want: Wanted, { code, fields }: Failure): Wanted | null {
+  if (code !== 'port_in_use') return null
+  const hostPorts = want.spec.ports.map(({ host }, index) =>
+    host === 0 && want.hostPorts[index] === fields?.port ? 0 : (want.hostPorts[index] ?? 0),
+  )
+  return hostPorts.join() === want.spec.ports.map((_, index) => want.hostPorts[index] ?? 0).join() ? null : { ...want, hostPorts }
+}
+
 /**
  * With `die` told, the engine still takes down the network and mounts of the ended container. A start meanwhile makes both wait for the
- * kernel, 70 ms longer than one after the other (docs/runtimes/docker.md). All the while the engine holds the lock of that container, so
+ * kernel, 70 to 160 ms longer than one after the other (docs/runtimes/docker.md). All the while the engine holds the lock of that container, so
  * it answers a question about it, whatever it says, when it is done.
  */
 async function previousCleared(parts: Parts, want: Wanted, signal: AbortSignal): Promise<void> {

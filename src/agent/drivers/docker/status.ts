@@ -29,10 +29,10 @@ export async function engineStatus(engine: Engine, signal: AbortSignal): Promise
 }
 
 /** Of an engine that answers: without the identity of its data directory the driver cannot tell its own containers from others. */
-export function ownerStatus(engine: RuntimeStatus, stateId: Result<string, Failure>, nodeId: string): RuntimeStatus {
+export function ownerStatus(engine: RuntimeStatus, stateId: Result<string | null, Failure>): RuntimeStatus {
   if (stateId.ok) return engine
   // Every container of ours carries the identity: it can be had back from there.
-  const fix = `docker ps -a --filter label=${LABEL.node}=${nodeId} --format '{{.Label "${LABEL.state}"}}'   (and write it back)`
+  const fix = `docker ps -a --filter label=${LABEL.state} --format '{{.Label "${LABEL.node}"}} {{.Label "${LABEL.state}"}}'   (write it back)`
   return { ...engine, usable: false, detail: stateId.error.detail, fix: stateId.error.code === 'file_error' ? fix : null }
 }
 

@@ -15,6 +15,7 @@ import { errnoName, isPassing, spawnFailure } from './failures.ts'
 import type { Forge } from './forge.ts'
 import { pack, recallJob, spawnBeside } from './keeper.ts'
 import { runOf } from './records.ts'
+import { WOKEN } from './tracker.ts'
 import { resolveUser } from './users.ts'
 
 const WATCH_MS = 1000
@@ -156,5 +157,5 @@ function whileItRuns(context: Context, target: Target, onEnd: () => void): () =>
     }
   }
   watch().catch(onEnd)
-  return () => stopper.abort()
+  return () => stopper.abort(WOKEN)
 }

@@ -63,7 +63,7 @@ describeNeeds('perl', 'process driver: faults', () => {
     assert.deepEqual(harness.living(), [])
   })
 
-  test('a zombie is dead although its pid exists and takes signals', async () => {
+  test('T08: a zombie is dead although its pid exists and takes signals', async () => {
     // The shell becomes a sleep, which never reaps the child it inherited.
     const parent = spawn('/bin/sh', ['-c', 'sleep 0 & exec sleep 600'], { stdio: 'ignore' })
     onTestFinished(() => void parent.kill('SIGKILL'))
@@ -117,7 +117,7 @@ describeNeeds('perl', 'process driver: faults', () => {
     must(await bench.driver.probe(first, bench.signal))
   })
 
-  test('a reused pid is dead, does not match and is never signalled', async () => {
+  test('T08: a reused pid is dead, does not match and is never signalled', async () => {
     const { harness, bench } = await setUp()
     const self = readStat(process.pid)
     assert.ok(self, 'we have an entry in /proc')
@@ -130,7 +130,7 @@ describeNeeds('perl', 'process driver: faults', () => {
     must(await bench.driver.remove(want, bench.signal))
   })
 
-  test('a process with another nonce is running but not ours: refused and left alone', async () => {
+  test('T14: a process with another nonce is running but not ours: refused and left alone', async () => {
     const { harness, bench } = await setUp()
     const stranger = spawn('/bin/sleep', ['600'], { stdio: 'ignore', env: { HOLDFAST_NONCE: 'another' } })
     onTestFinished(() => void stranger.kill('SIGKILL'))

@@ -16,10 +16,13 @@ import type { Emit, LogOptions, LogsEnd, Target } from '../driver.ts'
 import { CANCELLED, type Context } from './context.ts'
 import { errnoOf, fileFailure } from './failures.ts'
 import { type LostFile, logFile, openLost, type Run, readRecord, runOf, Want } from './records.ts'
+import { WOKEN } from './tracker.ts'
 
 const CHUNK_BYTES = 65_536
 const STREAMS = ['stdout', 'stderr'] as const
 type Stream = (typeof STREAMS)[number]
+
+const FROM_THE_BEGINNING: LogOptions = { follow: true, tailLines: null, sinceMs: null }
 
 /** Looked at even without a sign of change, so that a lost one costs only this. */
 const FOLLOW_POLL_MS = 500
@@ -63,13 +66,11 @@ export async function readLogs(
     )
   const sources: Source[] = []
   const lost = openLost(run)
+  const files = { lost, sources }
   try {
-    for (const stream of STREAMS) {
-      const file = await openIfThere(logFile(run, stream))
-      if (file) sources.push({ stream, file, ...(await startOf(lost, stream, file, options)), untold: 0 })
-    }
-    if (options.follow) await follow(context, run, { lost, sources }, emit, signal)
-    else await drain({ lost, sources }, emit, signal)
+    await openNew(run, files, options)
+    if (options.follow) await follow(context, run, files, emit, signal)
+    else await drain(files, emit, signal)
     if (signal.aborted && !options.follow) return err(CANCELLED)
     return ok({ lostBytes: sources.reduce((sum, source) => sum + source.lost, 0) })
   } catch (error) {
@@ -82,7 +83,16 @@ export async function readLogs(
 
 interface Files {
   readonly lost: LostFile
-  readonly sources: readonly Source[]
+  readonly sources: Source[]
+}
+
+/** Opens what is there and was not before: a follower may have come before the keeper, who makes the files. */
+async function openNew(run: Run, { lost, sources }: Files, options: LogOptions): Promise<void> {
+  for (const stream of STREAMS) {
+    if (sources.some((source) => source.stream === stream)) continue
+    const file = await openIfThere(logFile(run, stream))
+    if (file) sources.push({ stream, file, ...(await startOf(lost, stream, file, options)), untold: 0 })
+  }
 }
 
 async function follow(context: Context, run: Run, files: Files, emit: Emit, signal: AbortSignal): Promise<void> {
@@ -95,11 +105,13 @@ async function follow(context: Context, run: Run, files: Files, emit: Emit, sign
       })
       const { kind, ...sight } = context.inspector.look(run)
       const over = kind === 'none' || (kind === 'ended' && 'settled' in sight && sight.settled)
+      // All of what was not there when asked is new.
+      await openNew(run, files, FROM_THE_BEGINNING)
       await drain(files, emit, signal)
       if (over || signal.aborted) return
       const stopper = new AbortController()
       await Promise.race([changed, context.tracker.next(run, FOLLOW_POLL_MS, AbortSignal.any([signal, stopper.signal]))])
-      stopper.abort()
+      stopper.abort(WOKEN)
       if (!signal.aborted) await context.clock.sleep(FOLLOW_GAP_MS, signal).catch(() => undefined)
     }
   } finally {

@@ -12,8 +12,18 @@ import { Tracker } from './tracker.ts'
 
 type Standing = 'lives' | 'unattended' | 'ended'
 
+/** Keeps the signals that somebody slept with. */
+class RecordingClock extends ManualClock {
+  readonly signals: AbortSignal[] = []
+
+  override sleep(durationMs: number, signal?: AbortSignal): Promise<void> {
+    if (signal) this.signals.push(signal)
+    return super.sleep(durationMs, signal)
+  }
+}
+
 async function setUp() {
-  const clock = new ManualClock()
+  const clock = new RecordingClock()
   const dir = await tmpDir()
   const state: { standing: Standing; checks: number; ends: number } = { standing: 'lives', checks: 0, ends: 0 }
   const check = () => {
@@ -84,4 +94,11 @@ test('a wait ends at a change, at its time, or when aborted', async () => {
   await clock.advance(50)
   await timed
   await tracker.next(there, 60_000, AbortSignal.abort())
+})
+
+test('a wait that is ended makes no error of its own: hundreds of checks a second end one each', async () => {
+  const { clock, tracker, run } = await setUp()
+  for (let n = 0; n < 2; n += 1) await tracker.next(run('there'), 60_000, AbortSignal.abort())
+  const [first, second] = clock.signals.map(({ reason }) => reason)
+  assert.ok(first === second && !(first instanceof Error), 'one reason for all, which captures no stack')
 })

@@ -9,6 +9,8 @@ import type { Run } from './records.ts'
 
 const POLL_MS = 1000
 const KEEPER_CHECK_TICKS = 5
+/** An abort without a reason makes an error with its stack; of a wait that ends every time nobody reads one. */
+export const WOKEN = 'woken'
 
 export interface Tracked {
   readonly run: Run
@@ -85,7 +87,7 @@ export class Tracker {
   async next(run: Run, atMostMs: number, signal: AbortSignal): Promise<void> {
     const tracked = this.#tracked.get(run.dir)
     const woken = new AbortController()
-    const wakeup = () => woken.abort()
+    const wakeup = () => woken.abort(WOKEN)
     tracked?.wakeups.add(wakeup)
     signal.addEventListener('abort', wakeup, { once: true })
     if (signal.aborted) wakeup()

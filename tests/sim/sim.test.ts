@@ -1,0 +1,46 @@
+// A small number of simulations with each test run; CI runs hundreds (`npm run sim`). What they check is in docs/models/simulation.md.
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { drawnTransitions } from './coverage.ts'
+import { FAULTS } from './faults.ts'
+import { type Report, simulate } from './run.ts'
+import { type Size, scheduleOf } from './schedule.ts'
+import kept from './seeds.json' with { type: 'json' }
+
+const SMALL: Size = { hours: 1.2, nodes: 3, instances: 12, faults: 60, acts: 60 }
+const SEEDS = Array.from({ length: 16 }, (_, index) => 1000 + index)
+const said = ({ violations }: Report) => violations.map(({ atMs, invariant, detail }) => `${Math.round(atMs)} ms: ${invariant}: ${detail}`)
+
+describe('simulations', () => {
+  test.each(SEEDS)('seed %i: nothing that must hold is broken', async (seed) => {
+    expect(said(await simulate({ seed, size: SMALL }))).toEqual([])
+  })
+
+  test.each(kept)('seed %#, kept: $why', async ({ seed, size }) => {
+    const report = await simulate({ seed, size })
+    expect(said(report)).toEqual([])
+    // None of these was ever busy; an event storm is what one of them was kept for.
+    expect(report.events).toBeLessThan(150_000)
+  })
+
+  test('one seed has one history: in this process, again, and in another one', async () => {
+    const [first, second] = [await simulate({ seed: 5, size: SMALL }), await simulate({ seed: 5, size: SMALL })]
+    expect(second.digest).toBe(first.digest)
+    const flags = Object.entries(SMALL).flatMap(([name, value]) => [`--${name}`, String(value)])
+    const other = execFileSync(process.execPath, [join(import.meta.dirname, 'main.ts'), '--seed', '5', ...flags], { encoding: 'utf8' })
+    expect(other).toContain(`${first.events} events, history ${first.digest}`)
+    expect((await simulate({ seed: 6, size: SMALL })).digest).not.toBe(first.digest)
+  })
+
+  test('an entry that is taken away leaves the others as they are', () => {
+    const schedule = scheduleOf(9, SMALL)
+    expect(schedule).toHaveLength(SMALL.faults + SMALL.acts)
+    expect(schedule.map(({ number }) => number).toSorted((a, b) => a - b)).toEqual(schedule.map((_, index) => index))
+  })
+
+  test('what is drawn and what can go wrong is many', () => {
+    expect(Object.keys(FAULTS).length).toBeGreaterThanOrEqual(40)
+    expect(drawnTransitions().length).toBeGreaterThan(30)
+  })
+})
