@@ -118,3 +118,15 @@ test('C57: a turn that did something says `reconciled` once with its counts; one
   await clock.advance(2000)
   expect(logs.filter(({ msg }) => msg === 'reconciled')).toHaveLength(1)
 })
+
+test.each(['success', 'failure', 'timeout', 'cancelled', 'self_recovered'] as const)(
+  'B30: an episode that ends by %s is counted once by its outcome, and its duration measured',
+  async (outcome) => {
+    const { lines, value } = await told({ ...ended, outcome })
+    expect(lines).toHaveLength(1)
+    expect(value(`unkey_metald_vm_recovery_episodes_total{reason="process_dead",outcome="${outcome}"}`)).toBe(1)
+    expect(value(`unkey_metald_vm_recovery_duration_seconds_count{outcome="${outcome}"}`)).toBe(1)
+    expect(value(`unkey_metald_vm_recovery_duration_seconds_sum{outcome="${outcome}"}`)).toBe(5)
+    expect(value('unkey_metald_vm_recovery_success_total{reason="process_dead"}')).toBe(outcome === 'success' ? 1 : 0)
+  },
+)
