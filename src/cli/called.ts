@@ -20,7 +20,7 @@ export const VERB_WORDS = [
     'events',
   ],
   ...['audit', 'start', 'stop', 'restart', 'recover', 'pause', 'resume', 'delete', 'exec', 'wait', 'label', 'metadata', 'nodes', 'orgs'],
-  ...['tokens', 'completion'],
+  ...['tokens', 'chaos', 'completion'],
 ]
 
 const COMMAND = new RegExp(`(?<![\\w/-]|npx )holdfast (?=(?:${VERB_WORDS.join('|')}|--help)\\b)`, 'g')

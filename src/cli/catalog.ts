@@ -3,6 +3,7 @@ import type { ListedVerb } from './verb.ts'
 import { agent } from './verbs/agent.ts'
 import { label, metadata } from './verbs/attributes.ts'
 import { audit } from './verbs/audit.ts'
+import { chaos, chaosList } from './verbs/chaos.ts'
 import { completion } from './verbs/completion.ts'
 import { deploy } from './verbs/deploy.ts'
 import { doctor } from './verbs/doctor.ts'
@@ -58,5 +59,7 @@ export const VERBS: readonly ListedVerb[] = [
   tokens,
   tokensCreate,
   tokensRevoke,
+  chaos,
+  chaosList,
   completion(() => VERBS),
 ]
