@@ -260,7 +260,7 @@ export class Stepper {
         })
       }
       entry.trouble = written.error
-      if (written.error.code !== 'disk_full' || !leadsAway(record)) {
+      if (!leadsAway(record)) {
         this.#tell(entry)
         return false
       }
