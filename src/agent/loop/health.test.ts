@@ -157,6 +157,13 @@ describe('the health keeper', () => {
     expect(asked).toContain('look')
   })
 
+  test('a restarted agent does not ask a verified incarnation to prove its start again', () => {
+    const { entry, keeper, subjects } = setup()
+    entry.record = { ...entry.record, verified: true }
+    keeper.follow(entry)
+    expect(subjects.map(({ proven }) => proven)).toEqual([true])
+  })
+
   test('a new incarnation begins with nothing proven', () => {
     const { entry, keeper, measured, subjects } = setup()
     keeper.follow(entry)

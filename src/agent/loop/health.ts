@@ -53,7 +53,8 @@ export function createHealthKeeper(deps: HealthDeps): HealthKeeper {
       if (!current) return
       const key = JSON.stringify([record.incarnation, current.addresses])
       if (watched.get(id)?.key === key) return
-      const fresh = newHealth(plannedChecks(spec, deps.config))
+      // A start is proven once: what a restarted agent finds verified may be ill, but it has started.
+      const fresh = newHealth(plannedChecks(spec, deps.config), record.verified)
       watched.set(id, { key, health: fresh })
       entry.standings = fresh.standings
       entry.verdict = verdict(fresh)
@@ -64,6 +65,7 @@ export function createHealthKeeper(deps: HealthDeps): HealthKeeper {
         spec,
         addresses: current.addresses,
         startedAtMs: record.startedAtMs ?? deps.clock.wallMs(),
+        proven: record.verified,
       })
     },
     measured(measured) {

@@ -8,7 +8,7 @@ import { type KeyedQueue, keyedQueue } from '../../base/keyed-queue.ts'
 import type { Desired, Observed, Transition } from '../../contracts/agent-protocol.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { Exit } from '../../contracts/phase.ts'
-import { type InstanceRecord, type JournalLine, newRecord } from '../model/record.ts'
+import { type JournalLine, newRecord } from '../model/record.ts'
 import type { Sight } from '../observe/look.ts'
 import { resumed } from '../reconcile/clock-set.ts'
 import { specChanged } from '../reconcile/moves.ts'
@@ -18,7 +18,6 @@ import { Stepper, type StepperDeps, type StepperLimits } from './stepper.ts'
 
 export interface InstancesDeps extends StepperDeps {
   readonly limits: StepperLimits & { readonly plansMax: number }
-  adoptReservation(record: InstanceRecord): void
 }
 
 interface Adopted {

@@ -69,6 +69,7 @@ function moving() {
     gate: OPEN_GATE,
     gated: () => false,
     changed: (changed: Entry) => void told.push(observedOf(changed)),
+    adoptReservation() {},
     releaseReservation() {},
   }
   const record = newRecord(desired({ spec }), 0)

@@ -42,6 +42,7 @@ export interface StepperDeps {
   readonly gate: Pick<Gate, 'turnOf' | 'stands' | 'concluded'>
   /** Told after each journalled change and each change of health; must not throw. */
   changed(entry: Entry): void
+  adoptReservation(record: InstanceRecord): void
   releaseReservation(id: InstanceId): void
 }
 
@@ -269,6 +270,7 @@ export class Stepper {
       entry.trouble = null
       entry.unwritten = false
     }
+    const held = holdsReservation(entry.record)
     entry.record = record
     entry.outbox = [...entry.outbox, ...transitions].slice(-this.#deps.limits.outboxMax)
     const detectionMs = entry.eventAtMs === null ? null : this.#deps.clock.elapsedMs() - entry.eventAtMs
@@ -281,7 +283,10 @@ export class Stepper {
       detectionMs,
     }
     for (const { note, record: at } of draft.notes) narrate(note, at, voice)
-    if (!holdsReservation(record) && record.phase.kind !== 'preparing') this.#deps.releaseReservation(record.desired.id)
+    if (holdsReservation(record)) {
+      // Found running without having been prepared.
+      if (!held) this.#deps.adoptReservation(record)
+    } else if (record.phase.kind !== 'preparing') this.#deps.releaseReservation(record.desired.id)
     this.#tell(entry)
     return true
   }

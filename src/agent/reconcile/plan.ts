@@ -91,7 +91,7 @@ function planUp(record: InstanceRecord, facts: Facts): Step {
 /** Completed and failed rest until somebody wishes something new. The healer's wish counts for failed only. */
 function planEnded(record: InstanceRecord, facts: Facts): Step {
   const { desired, acted, attemptGeneration } = record
-  if (desired.generation <= attemptGeneration) return step(record, 'at rest')
+  if (desired.generation <= attemptGeneration) return selfRecovered(record, facts) ?? step(record, 'at rest')
   const healed = desired.healSeq > acted.healSeq
   const asked = desired.restartSeq > acted.restartSeq || desired.recoverSeq > acted.recoverSeq
   if (healed && !asked && !specChanged(record)) {
@@ -205,12 +205,8 @@ function planWaiting(record: InstanceRecord, facts: Facts, dueMs: number): Step 
   if (desired.recoverSeq > acted.recoverSeq) return beginAttempt({ ...record, failures: 0 }, facts, 'forced', false)
   if (isOvertaken(record)) return beginAnew(record, facts)
   if (facts.seen.kind === 'unknown') return step(record, 'the runtime does not answer', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
-  const current = currentObject(record, facts.seen.objects)
-  if (current?.matches && current.state === 'running') {
-    const { record: closed, notes } = endEpisode(record, facts, 'self_recovered')
-    const back = { ...closed, startedAtMs: current.startedAtMs ?? facts.nowMs, verified: false }
-    return step(move(back, { kind: 'running', ...common(back, facts, 'self_recovered') }), 'it runs again by itself', { notes })
-  }
+  const back = selfRecovered(record, facts)
+  if (back) return back
   if (facts.policy.mode !== 'on') {
     const { record: closed, notes } = endEpisode(record, facts, 'cancelled')
     return step(move(closed, { kind: 'failed', ...common(closed, facts, 'recovery_off') }), `recovery is now ${facts.policy.mode}`, {
@@ -219,6 +215,15 @@ function planWaiting(record: InstanceRecord, facts: Facts, dueMs: number): Step 
   }
   if (tooEarly(record.phase.sinceMs, dueMs, facts.nowMs)) return step(record, 'waiting for the next attempt', { wakeAtMs: dueMs })
   return beginInTurn(record, facts)
+}
+
+/** It runs after all: the answer to its start was lost, or somebody else started it. */
+function selfRecovered(record: InstanceRecord, facts: Facts): Step | undefined {
+  const current = facts.seen.kind === 'known' ? currentObject(record, facts.seen.objects) : undefined
+  if (!current?.matches || current.state !== 'running') return undefined
+  const { record: closed, notes } = endEpisode(record, facts, 'self_recovered')
+  const back = { ...closed, startedAtMs: current.startedAtMs ?? facts.nowMs, verified: false }
+  return step(move(back, { kind: 'running', ...common(back, facts, 'self_recovered') }), 'it runs again by itself', { notes })
 }
 
 /** An automatic attempt waits for its turn; that time is not its own. */
