@@ -7,11 +7,12 @@ import { durationText } from '../base/duration-text.ts'
 import type { Logger } from '../base/log.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { semaphore } from '../base/semaphore.ts'
-import type { NodeFacts, RuntimeStatus } from '../contracts/agent-protocol.ts'
+import type { Desired, NodeFacts, RuntimeStatus } from '../contracts/agent-protocol.ts'
 import { blockedText } from '../contracts/blocked.ts'
 import { type Failure, failure } from '../contracts/errors.ts'
 import type { InstanceId, NodeId } from '../contracts/ids.ts'
 import type { Meter } from '../contracts/metrics.ts'
+import type { ReliabilityConfig } from '../contracts/reliability.ts'
 import type { Runtime } from '../contracts/spec.ts'
 import { VERSION } from '../contracts/version.ts'
 import type { TelemetryLogger } from '../telemetry/logger.ts'
@@ -35,10 +36,11 @@ import { createScanner, type Scanner } from './loop/scanner.ts'
 import { createMonitor, type Monitor } from './monitor/monitor.ts'
 import type { Readings } from './monitor/readings.ts'
 import { lookAt, lookAtAll } from './observe/look.ts'
+import { statusOf } from './observe/status.ts'
 import { createProber } from './probes/prober.ts'
 import { admit, allocatable, foldPressure } from './reconcile/admission.ts'
 import { isShutDown } from './reconcile/plan.ts'
-import { recoveryPolicy } from './reconcile/policy.ts'
+import { modesFor, recoveryPolicy } from './reconcile/policy.ts'
 
 /** Everything of the world that an agent touches. */
 export interface AgentParts {
@@ -74,6 +76,8 @@ export interface Agent {
     readonly connected: boolean
   }
   readonly instances: number
+  /** The `[reliability]` section of the node from now on; restarts nothing. */
+  setReliability(reliability: ReliabilityConfig): void
   /** Stops every workload of this node; what is wished stays as it is. */
   stopWorkloads(deadlineMs: number): Promise<Result<void, Failure>>
   /** Ends the agent; workloads keep running. */
@@ -122,6 +126,10 @@ async function run(parts: AgentParts): Promise<Result<Agent, Failure>> {
     get instances() {
       return instances.entries.size
     },
+    setReliability(reliability) {
+      shared.settings.reliability = reliability
+      instances.settingsChanged()
+    },
     stopWorkloads: (deadlineMs) => stopAll(clock, instances, deadlineMs),
     async close() {
       for (const { what, error } of await cleanup.run()) log.error('close failed', { what, error: String(error) })
@@ -151,6 +159,7 @@ interface Shared {
   readonly monitor: Monitor
   readonly ledger: Ledger
   readonly closing: AbortController
+  readonly settings: Settings
   link: Link | null
 }
 
@@ -162,7 +171,8 @@ function assemble(parts: AgentParts) {
   const ledger = createLedger((ask, reservedMemoryBytes) =>
     admit(ask, { reservedMemoryBytes, allocatableMemoryBytes: monitor.capacity().allocatableMemoryBytes, pressure: monitor.pressure() }),
   )
-  const shared: Shared = { parts, log, monitor, ledger, closing: new AbortController(), link: null }
+  const settings: Settings = { reliability: config.reliability }
+  const shared: Shared = { parts, log, monitor, ledger, closing: new AbortController(), settings, link: null }
   const { cores } = monitor.capacity()
   const startsMax = Math.max(4, LIMITS.startsPerCore * cores)
   const starts = new Map([...drivers.keys()].map((runtime) => [runtime, semaphore(startsMax)] as const))
@@ -174,9 +184,17 @@ function assemble(parts: AgentParts) {
     ids: () => instances.entries.keys(),
     send: (items) => shared.link?.sendObserved(items) ?? true,
   })
-  const { recovery, breaker } = config.reliability
-  const concurrencyMax = recovery.concurrencyMax ?? LIMITS.recoveriesPerCore * cores
-  const gate = new Gate({ clock, log, concurrencyMax, breaker, nudge: (id) => instances.nudge(id) })
+  const gate = new Gate({
+    clock,
+    log,
+    get concurrencyMax() {
+      return settings.reliability.recovery.concurrencyMax ?? LIMITS.recoveriesPerCore * cores
+    },
+    get breaker() {
+      return settings.reliability.breaker
+    },
+    nudge: (id) => instances.nudge(id),
+  })
   cleanup.add('gate', () => gate.close())
   const instances = makeInstances(shared, executing, gate, (entry) => {
     health.follow(entry)
@@ -208,11 +226,20 @@ function makeMonitor({ clock, config, meter, readings, paths }: AgentParts, log:
   })
 }
 
-const isChecking = ({ config: { reliability } }: AgentParts): boolean => reliability.enabled && reliability.healthCheck.enabled
+/** The section of the configuration that may change while the agent runs. */
+interface Settings {
+  reliability: ReliabilityConfig
+}
 
-function makeInstances({ parts, log, ledger }: Shared, executing: ExecuteDeps, gate: Gate, changed: (entry: Entry) => void): Instances {
-  const { clock, random, config, drivers, files, meter } = parts
-  const checking = isChecking(parts)
+const isChecking = ({ reliability }: Settings, desired: Desired): boolean => modesFor(reliability, desired).checks.mode === 'on'
+
+function makeInstances(
+  { parts, log, ledger, settings }: Shared,
+  executing: ExecuteDeps,
+  gate: Gate,
+  changed: (entry: Entry) => void,
+): Instances {
+  const { clock, random, drivers, files, meter } = parts
   return new Instances({
     clock,
     random,
@@ -228,9 +255,10 @@ function makeInstances({ parts, log, ledger }: Shared, executing: ExecuteDeps, g
     execute: (record, action, signal) => execute(executing, record, action, signal),
     journal: (id, line) => files.append(id, line),
     removeFiles: (id) => files.remove(id),
-    policyFor: ({ desired }) => recoveryPolicy(config.reliability, desired.spec, desired.recoveryMode),
+    policyFor: ({ desired }) => recoveryPolicy(settings.reliability, desired),
+    modesFor: ({ desired }) => modesFor(settings.reliability, desired),
     gate,
-    gated: (record) => checking && isGated(record.desired.spec),
+    gated: (record) => isChecking(settings, record.desired) && isGated(record.desired.spec),
     changed,
     adoptReservation: (record) => ledger.adopt(record.desired.id, record.desired.spec),
     releaseReservation: (id) => {
@@ -240,17 +268,27 @@ function makeInstances({ parts, log, ledger }: Shared, executing: ExecuteDeps, g
   })
 }
 
-function makeHealth({ parts, log }: Shared, instances: Instances, reporter: Reporter): HealthKeeper {
+function makeHealth({ parts, log, settings }: Shared, instances: Instances, reporter: Reporter): HealthKeeper {
   const { clock, random, drivers, cleanup, meter } = parts
-  const config = parts.config.reliability.healthCheck
-  const prober = createProber({ clock, random, log, config, drivers, onResult: (measured) => health.measured(measured) })
+  const prober = createProber({
+    clock,
+    random,
+    log,
+    get config() {
+      return settings.reliability.healthCheck
+    },
+    drivers,
+    onResult: (measured) => health.measured(measured),
+  })
   cleanup.add('prober', () => prober.close())
   const health = createHealthKeeper({
     clock,
     log,
     meter,
-    enabled: isChecking(parts),
-    config,
+    checking: (record) => isChecking(settings, record.desired),
+    get config() {
+      return settings.reliability.healthCheck
+    },
     entry: (id) => instances.entries.get(id),
     watch: (subject) => prober.set(subject),
     unwatch: (id) => prober.drop(id),
@@ -262,22 +300,24 @@ function makeHealth({ parts, log }: Shared, instances: Instances, reporter: Repo
 }
 
 function makeScanner(shared: Shared, instances: Instances): Scanner {
-  const { parts, log, closing } = shared
-  const { clock, config, drivers, meter } = parts
+  const { parts, log, closing, settings } = shared
+  const { clock, drivers, meter } = parts
   const scanner: Scanner = createScanner({
     clock,
     log,
     meter,
     instances,
     runtimes: [...drivers.keys()],
-    detectionIntervalMs: config.reliability.recovery.detectionIntervalMs,
+    get detectionIntervalMs() {
+      return settings.reliability.recovery.detectionIntervalMs
+    },
     statusIntervalMs: LIMITS.runtimeStatusIntervalMs,
     startPatienceMs: LIMITS.startPatienceMs,
     list: async (runtime) => {
       const driver = drivers.get(runtime)
       return driver ? lookAtAll(clock, driver, LIMITS.listDeadlineMs, closing.signal) : err(failure('runtime_unavailable', runtime))
     },
-    status: async (runtime) => statusOf(clock, drivers.get(runtime), runtime, closing.signal),
+    status: async (runtime) => statusOf(clock, drivers.get(runtime), runtime, LIMITS.statusDeadlineMs, closing.signal),
     statusChanged: () => shared.link?.sendFacts(nodeFacts(shared, scanner)),
   })
   return scanner
@@ -346,18 +386,6 @@ function healthOf({ control }: AgentParts, scanner: Scanner, link: Link | null, 
     detail: `${usable ? alone : 'no runtime is usable'}${blocked ? `; ${blockedText(blocked)}` : ''}`,
     runtimes,
     connected,
-  }
-}
-
-/** What is wired to nothing else: the word of one driver on its runtime, bounded. */
-async function statusOf(clock: Clock, driver: Driver | undefined, runtime: Runtime, signal: AbortSignal): Promise<RuntimeStatus> {
-  const unusable = (detail: string): RuntimeStatus => ({ runtime, usable: false, version: null, detail, fix: null, limits: 'none' })
-  if (!driver) return unusable('not built in')
-  try {
-    return await withDeadline(clock, LIMITS.statusDeadlineMs, signal, (inner) => driver.status(inner))
-  } catch (error) {
-    // Its deadline, in its own words; a driver that throws is a bug, and must not look like one that is slow.
-    return unusable(error instanceof Error ? error.message : String(error))
   }
 }
 

@@ -15,6 +15,7 @@ import { launch } from './verbs/launch.ts'
 import { LIFECYCLE } from './verbs/lifecycle.ts'
 import { list } from './verbs/list.ts'
 import { logs } from './verbs/logs.ts'
+import { checks, recovery } from './verbs/modes.ts'
 import { nodes, nodesCordon, nodesShow, nodesUncordon } from './verbs/nodes.ts'
 import { orgs, orgsCreate } from './verbs/orgs.ts'
 import { server } from './verbs/server.ts'
@@ -46,6 +47,8 @@ export const VERBS: readonly ListedVerb[] = [
   events,
   audit,
   ...LIFECYCLE,
+  recovery,
+  checks,
   exec,
   wait,
   label,

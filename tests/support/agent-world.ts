@@ -21,7 +21,7 @@ import { DEFAULT_RELIABILITY } from '../../src/contracts/reliability.ts'
 import { specOf } from './control-records.ts'
 import { desiredOf } from './desired.ts'
 import { ManualClock, seededRandom } from './manual-clock.ts'
-import { POLICY } from './plan-world.ts'
+import { MODES_ON, POLICY } from './plan-world.ts'
 
 export const ID = desiredOf().id
 const QUIET: Meter = { count() {}, observe() {}, gauge() {} }
@@ -90,6 +90,7 @@ export function agent(
       return OK
     },
     policyFor: () => POLICY,
+    modesFor: () => MODES_ON,
     gate,
     gated: () => false,
     changed: (entry) => void told.push(entry.sight.kind),

@@ -58,7 +58,7 @@ function setup(given: Partial<HealthDeps> = {}) {
       observe() {},
       gauge() {},
     },
-    enabled: true,
+    checking: () => true,
     config: DEFAULT_RELIABILITY.healthCheck,
     entry: () => entry,
     watch: (subject) => void subjects.push(subject),
@@ -90,7 +90,7 @@ describe('the health keeper', () => {
   })
 
   test('switched off, nothing is watched and the verdict stays unknown', () => {
-    const { entry, keeper, subjects, measured } = setup({ enabled: false })
+    const { entry, keeper, subjects, measured } = setup({ checking: () => false })
     keeper.follow(entry)
     measured(FAIL)
     expect([subjects, entry.verdict.health]).toEqual([[], 'unknown'])

@@ -7,6 +7,7 @@ import type { Transition } from '../../contracts/agent-protocol.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { Meter } from '../../contracts/metrics.ts'
+import type { ModesInForce } from '../../contracts/modes.ts'
 import type { Runtime } from '../../contracts/spec.ts'
 import type { Done } from '../execute/execute.ts'
 import type { Action, Facts, Note, RecoveryPolicy, Step } from '../model/plan.ts'
@@ -37,6 +38,7 @@ export interface StepperDeps {
   /** Removes the directory of a deleted instance. */
   removeFiles(id: InstanceId): Promise<Result<void, Failure>>
   policyFor(record: InstanceRecord): RecoveryPolicy
+  modesFor(record: InstanceRecord): ModesInForce
   /** Its checks must pass before a start counts as verified. */
   gated(record: InstanceRecord): boolean
   readonly gate: Pick<Gate, 'turnOf' | 'stands' | 'concluded'>
@@ -227,6 +229,7 @@ export class Stepper {
 
   #facts(entry: Entry, record: InstanceRecord): Facts {
     const { clock, random } = this.#deps
+    entry.modes = this.#deps.modesFor(record)
     return factsFor(entry, {
       nowMs: clock.wallMs(),
       gated: this.#deps.gated(record),

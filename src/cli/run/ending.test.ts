@@ -49,6 +49,12 @@ test('the loss of a terminal ends only what was running in it', () => {
   const ending = onEnding(world.core)
   world.send('SIGHUP')
   expect(ending.signal.aborted).toBe(false)
+  let hangups = 0
+  ending.onHangup(() => {
+    hangups += 1
+  })
+  world.send('SIGHUP')
+  expect([hangups, ending.signal.aborted]).toEqual([1, false])
 })
 
 test('while it is asked whether there is more, the second one is the answer and the third does not wait', async () => {

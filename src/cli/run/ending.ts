@@ -13,6 +13,8 @@ export interface Ending {
   readonly asked: Promise<SignalName>
   /** After the first: whether another signal comes within the time. One that comes later, or while nobody asks, does not wait for the end. */
   again(withinMs: number): Promise<boolean>
+  /** What a SIGHUP means where no terminal can be lost; until this is called, nothing. */
+  onHangup(run: () => void): void
   /** Back to what signals do by themselves. */
   release(): void
 }
@@ -23,9 +25,10 @@ export function onEnding(core: Core): Ending {
   core.outliveReaders()
   let lastMs = 0
   let second: (() => void) | null = null
+  let hangup = () => {}
   const release = core.onSignal(['SIGINT', 'SIGTERM', 'SIGHUP'], (signal) => {
-    // The terminal is gone, but this was not running in it: `nohup`, or output into a file.
-    if (signal === 'SIGHUP' && !core.out.isTty) return
+    // The terminal is gone, but this was not running in it: `nohup`, output into a file, or a service that is to read its configuration.
+    if (signal === 'SIGHUP' && !core.out.isTty) return hangup()
     if (controller.signal.aborted) {
       if (core.clock.elapsedMs() - lastMs <= SAME_WISH_MS) return
       lastMs = core.clock.elapsedMs()
@@ -46,5 +49,13 @@ export function onEnding(core: Core): Ending {
     second = null
     return came
   }
-  return { signal: controller.signal, asked: promise, again, release }
+  return {
+    signal: controller.signal,
+    asked: promise,
+    again,
+    onHangup: (run) => {
+      hangup = run
+    },
+    release,
+  }
 }

@@ -19,6 +19,7 @@ import type { Outcome } from '../verb.ts'
 import { showLive } from './live.ts'
 import { LOG_BYTES_MAX, openLogFile } from './log-file.ts'
 import { makeParts, type Parts, readConfig, startAgentPart, startControlPart } from './parts.ts'
+import { createReload } from './reload.ts'
 import { type Frame, serveOn } from './serve.ts'
 
 export interface UpFlags {
@@ -55,7 +56,8 @@ export async function runUp(core: Core, out: Output, flags: UpFlags): Promise<Ou
       if (lost > 0) await out.note(`${lost} lines could not be written to ${frame.place.logFile}`)
     })
     const parts = makeParts(core, config.value.config, 'up', logFile.value.write)
-    return serve({ ...frame, core, out, flags, parts, manifest: manifest.value })
+    const load = () => readConfig(core, dir, flags)
+    return serve({ ...frame, core, out, flags, parts, load, manifest: manifest.value })
   })
 }
 
@@ -64,6 +66,7 @@ interface Serving extends Frame {
   readonly out: Output
   readonly flags: UpFlags
   readonly parts: Parts
+  readonly load: () => ReturnType<typeof readConfig>
   readonly manifest: LoadedManifest | undefined
 }
 
@@ -73,7 +76,9 @@ async function serve(given: Serving): Promise<Outcome> {
   const { core, out, ending, place } = given
   const started = await startBoth(given)
   if (!started.ok) return started
-  const { control } = started.value
+  const { control, agent } = started.value
+  const { config, log } = given.parts
+  ending.onHangup(createReload({ log, started: config, load: given.load, apply: (section) => agent.setReliability(section) }))
   if (ending.signal.aborted) return end(given, started.value, await ending.asked)
   const published = await place.publish(control.url, core.pid)
   if (!published.ok) return published

@@ -20,6 +20,8 @@ interface Wish {
     | 'deleteInstance'
   readonly what: string
   readonly awaited: Awaited
+  /** Takes --force. */
+  readonly forcible?: true
   /** Only a newer incarnation counts as done. */
   readonly renews?: true
 }
@@ -43,7 +45,8 @@ const WISHES: readonly Wish[] = [
   },
   {
     name: 'recover',
-    summary: 'Try again now: lifts a quarantine, and replaces what runs',
+    summary: 'Try again now: lifts a quarantine',
+    forcible: true,
     route: 'recoverInstance',
     what: 'recovering',
     awaited: 'running',
@@ -74,6 +77,7 @@ export const LIFECYCLE: readonly ListedVerb[] = WISHES.map((wish) =>
     summary: wish.summary,
     flags: {
       wait: waitFlag(wish.awaited),
+      ...(wish.forcible && { force: flag('--force', 'replace it also when nothing is wrong with it') }),
       waitTimeout: duration('--wait-timeout <time>', 'give up waiting after this long (default 60s)'),
     },
     async run({ core, out, args: [id = ''], flags }) {
@@ -81,14 +85,16 @@ export const LIFECYCLE: readonly ListedVerb[] = WISHES.map((wish) =>
       if (!client.ok) return client
       const before = wish.renews ? await client.value.call('getInstance', { params: { id } }) : undefined
       if (before && !before.ok) return before
-      const answer = await client.value.call(wish.route, { params: { id } })
+      const answer = flags.force
+        ? await client.value.call('recoverInstance', { params: { id }, body: { force: true } })
+        : await client.value.call(wish.route, { params: { id } })
       if (!answer.ok) return answer
       const instance = answer.value
       return finish({
         core,
         out,
         client: client.value,
-        what: wish.what,
+        what: joins(wish, instance) ? 'joined the start under way of' : wish.what,
         instance,
         next: wish.awaited === 'deleted' ? afterDelete(instance) : `holdfast wait ${instance.name} ${wish.awaited}`,
         awaited: flags.wait,
@@ -98,6 +104,10 @@ export const LIFECYCLE: readonly ListedVerb[] = WISHES.map((wish) =>
     },
   }),
 )
+
+/** What was asked for is on its way already; it is not begun a second time. */
+const joins = ({ route }: Wish, { state, desired }: InstanceView): boolean =>
+  route === 'recoverInstance' && desired.generation === desired.observed_generation && (state === 'preparing' || state === 'starting')
 
 /** A replica leaves a slot behind, which its app fills again. */
 const afterDelete = ({ app, env }: InstanceView): string =>

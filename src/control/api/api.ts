@@ -16,6 +16,7 @@ import { Figures } from './figures.ts'
 import { verbHandlers } from './instance-verbs.ts'
 import { instanceHandlers } from './instances.ts'
 import { Link } from './link.ts'
+import { modeHandlers } from './modes.ts'
 import { createNodeCache } from './node-cache.ts'
 import { nodeHandlers } from './nodes.ts'
 import { addOpenRoutes } from './open-routes.ts'
@@ -47,6 +48,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   const handlers = {
     ...instanceHandlers({ ...deps, nodes, link, storeBlocked: () => deps.store.blocked() }),
     ...verbHandlers(deps),
+    ...modeHandlers(deps),
     ...nodeHandlers({ ...deps, link }),
     ...orgHandlers(deps, callers),
     ...envHandlers({ ...deps, nodes }),

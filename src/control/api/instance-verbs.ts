@@ -8,6 +8,7 @@ import { instanceView } from '../model/views.ts'
 import type { DesiredChange } from '../store/desired-fold.ts'
 import { type Context, change, type Handler, type Handlers } from './context.ts'
 import type { CoreDeps } from './deps.ts'
+import { decideRecover } from './recover-verb.ts'
 
 type VerbRoute =
   | 'startInstance'
@@ -18,7 +19,8 @@ type VerbRoute =
   | 'resumeInstance'
   | 'resetInstance'
   | 'deleteInstance'
-type Decide = (now: InstanceRecord) => Result<DesiredChange | null, Failure>
+/** `force`: also what would otherwise be refused as needless. */
+type Decide = (now: InstanceRecord, force?: boolean) => Result<DesiredChange | null, Failure>
 
 /** What each runtime can do beyond start and stop; what it cannot is refused here by name. */
 const PAUSES: ReadonlySet<Runtime> = new Set(['process', 'docker', 'qemu', 'firecracker', 'fake'])
@@ -43,10 +45,7 @@ export const VERBS: Readonly<Record<VerbRoute, Decide>> = {
   },
   stopInstance: (now) => (now.want === 'stopped' ? nothing : ok({ verb: 'stop', want: 'stopped' })),
   restartInstance: () => ok({ verb: 'restart', want: 'running', restart: true }),
-  recoverInstance: (now) =>
-    now.want === 'running'
-      ? ok({ verb: 'recover', recover: true })
-      : wrong(now, `${now.name} is wished ${now.want}, and what is wished so is not recovered; start it.`),
+  recoverInstance: decideRecover,
   pauseInstance: (now) => {
     if (!PAUSES.has(now.runtime)) return cannot(now, 'pause')
     if (now.want === 'paused') return nothing
@@ -83,13 +82,17 @@ async function carryOut({ store }: CoreDeps, context: Context<VerbRoute>, decide
   const found = await store.read.findInstance(context.params.id, context.scope)
   if (!found.ok) return found
   const { id, orgId } = found.value
+  const force = context.body !== undefined && 'force' in context.body && context.body.force === true
   return change<VerbRoute>(store, context, 202, {
     orgId,
     target: id,
     run: async (tx) => {
-      const done = await tx.changeDesired(id, decide)
+      const done = await tx.changeDesired(id, (now) => decide(now, force))
       return done.ok
-        ? ok({ body: instanceView(done.value), auditData: { generation: done.value.generation, want: done.value.want } })
+        ? ok({
+            body: instanceView(done.value),
+            auditData: { generation: done.value.generation, want: done.value.want, ...(force && { force }) },
+          })
         : done
     },
   })

@@ -8,6 +8,7 @@ import { broughtBack, endCause, errorText, exitText } from './end-words.ts'
 import type { HealRecord } from './heal.ts'
 import { nextHealMs, restsBecause } from './heal-time.ts'
 import type { InstanceRecord } from './instance.ts'
+import { modesTexts, recoveryOf } from './modes.ts'
 import type { NodeRecord } from './node.ts'
 import { errorView, nextAttemptMs, timeOf } from './views.ts'
 import { ago, inTime, spanText } from './words.ts'
@@ -44,6 +45,7 @@ export function explain(facts: WhyFacts): WhyView {
     last_error: phase.lastError && errorView(phase.lastError),
     next: next.text,
     next_at: next.atMs === null ? null : timeOf(next.atMs),
+    modes: [...modesTexts(instance)],
     nodes: instance.refusals.map(({ nodeId, refusedBy, detail }) => ({ node_id: nodeId, refused_by: refusedBy, detail })),
   }
 }
@@ -175,7 +177,7 @@ function failedCause(instance: InstanceRecord): string {
     case 'permanent_error':
       return `${said ?? 'It cannot be started'}; trying again cannot mend that.`
     case 'recovery_off':
-      return `${endCause(instance)}, and recovery is off for it.`
+      return `${endCause(instance)}, and recovery is ${recoveryOf(instance) ?? 'off'} for it.`
     case 'exited_error':
       return `${endCause(instance)}, and its restart policy is ${instance.spec.restart}.`
     default:
@@ -326,7 +328,7 @@ function healStep({ instance, heal, nowMs }: WhyFacts): Next {
     case 'not_wished':
       return none('Nothing: it is not wished running.')
     case 'recovery_off':
-      return none(`Nothing by itself, because recovery is off: holdfast recover ${name} starts it.`)
+      return none(`Nothing by itself, because recovery is ${recoveryOf(instance) ?? 'off'}: holdfast start ${name} starts it.`)
     case 'ran_once':
       return none(
         `Nothing: what is run once is not run again by itself. Read holdfast logs ${name}; holdfast restart ${name} runs it once more.`,

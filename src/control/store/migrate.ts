@@ -8,9 +8,10 @@ import { type Failure, failure } from '../../contracts/errors.ts'
 import { attempt, expected } from './attempt.ts'
 import type { Db } from './db.ts'
 import { up as first } from './migrations/0001-first.ts'
+import { up as modes } from './migrations/0002-modes.ts'
 
 /** In order; a list and not a folder listing, so that it is the same in a bundle. */
-const MIGRATIONS: Readonly<Record<string, Migration>> = { '0001-first': { up: first } }
+const MIGRATIONS: Readonly<Record<string, Migration>> = { '0001-first': { up: first }, '0002-modes': { up: modes } }
 
 export async function migrate(db: Db, log: Logger): Promise<Result<void, Failure>> {
   const unknown = await attempt(() => unknownMigrations(db))
