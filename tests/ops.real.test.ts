@@ -94,7 +94,7 @@ describeNeeds('prometheus', 'alert rules', () => {
   })
 
   test.each(NAMESPACES)(
-    '%s: each alert fires for its fault and no other one does; a quiet fleet of any size and an empty one are silent',
+    'T40: %s: each alert fires for its fault and no other one does; a quiet fleet of any size and an empty one are silent',
     async (namespace) => {
       const dir = await tmpDir()
       await writeFile(path.join(dir, 'rules.yml'), rulesText(namespace))

@@ -67,16 +67,17 @@ function instanceAlerts(name: (metric: string) => string): readonly Alert[] {
     },
     {
       name: 'HoldfastNoSuccessfulHealthCheck',
-      // Without instances there is nothing to check, and 10 minutes after the first one there should have been a success.
+      // Where nothing is checked, because nothing runs or somebody switched checks off, no success is missed.
       expr: lines(
         `sum(increase(${name('vm_health_checks_total')}[10m])) - sum(increase(${name('vm_health_check_failures_total')}[10m])) < 0.5`,
-        `and sum(${name('instances')}{state=~"running|degraded"}) > 0`,
-        `and sum(${name('instances')}{state=~"running|degraded"} offset 10m) > 0`,
+        `and sum(${name('reliability_checked_vms_total')}) > 0`,
+        `and sum(${name('reliability_checked_vms_total')} offset 10m) > 0`,
       ),
       for: '1m',
       severity: 'critical',
-      summary: 'No health check has succeeded for 10 minutes, although instances run',
-      description: 'Instances run, now and 10 minutes ago, and not one health check of any of them succeeded in between.',
+      summary: 'No health check has succeeded for 10 minutes, although instances are to be checked',
+      description:
+        'Instances run and are to be checked, now and 10 minutes ago, and not one health check of any of them succeeded in between.',
     },
     {
       name: 'HoldfastInstanceQuarantined',

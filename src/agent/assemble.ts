@@ -6,26 +6,28 @@ import { waitAtMost } from '../base/deadline.ts'
 import type { Logger } from '../base/log.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { semaphore } from '../base/semaphore.ts'
-import type { NodeFacts, RuntimeStatus } from '../contracts/agent-protocol.ts'
+import type { Desired, NodeFacts, RuntimeStatus } from '../contracts/agent-protocol.ts'
 import { blockedText } from '../contracts/blocked.ts'
 import { type Failure, failure } from '../contracts/errors.ts'
-import type { InstanceId, NodeId } from '../contracts/ids.ts'
+import type { Collected } from '../contracts/garbage.ts'
+import type { NodeId } from '../contracts/ids.ts'
 import type { Meter } from '../contracts/metrics.ts'
+import type { ReliabilityConfig } from '../contracts/reliability.ts'
 import type { Runtime } from '../contracts/spec.ts'
 import { VERSION } from '../contracts/version.ts'
 import type { TelemetryLogger } from '../telemetry/logger.ts'
 import type { AgentConfig } from './config.ts'
+import { connect } from './connect.ts'
 import type { Driver, DriverEvent } from './drivers/driver.ts'
 import { type ExecuteDeps, execute } from './execute/execute.ts'
 import type { InstanceFiles } from './execute/files.ts'
 import { createLedger, type Ledger } from './execute/ledger.ts'
 import type { Ports } from './execute/ports.ts'
-import { answer } from './execute/requests.ts'
 import type { Residue } from './execute/residue.ts'
 import { LIMITS } from './limits.ts'
-import { type Link, openLink } from './link/link.ts'
+import type { Link } from './link/link.ts'
 import type { Dial } from './link/socket.ts'
-import { type Collecting, evidenceKeeper, makeCollecting } from './loop/collecting.ts'
+import { evidenceKeeper, makeCollecting } from './loop/collecting.ts'
 import { blockedOf, type Entry, holdsReservation } from './loop/entry.ts'
 import { Gate } from './loop/gate.ts'
 import { registerGauges } from './loop/gauges.ts'
@@ -41,7 +43,7 @@ import { lookAt, lookAtAll } from './observe/look.ts'
 import { statusOf } from './observe/status.ts'
 import { createProber } from './probes/prober.ts'
 import { admit, allocatable, foldPressure } from './reconcile/admission.ts'
-import { recoveryPolicy } from './reconcile/policy.ts'
+import { modesFor, recoveryPolicy } from './reconcile/policy.ts'
 
 /** Everything of the world that an agent touches. */
 export interface AgentParts {
@@ -78,6 +80,8 @@ export interface Agent {
     readonly connected: boolean
   }
   readonly instances: number
+  /** The `[reliability]` section of the node from now on; restarts nothing. */
+  setReliability(reliability: ReliabilityConfig): void
   /** Stops every workload of this node; what is wished stays as it is. */
   stopWorkloads(deadlineMs: number): Promise<Result<void, Failure>>
   /** Ends the agent; workloads keep running. */
@@ -96,7 +100,7 @@ export async function runAgent(parts: AgentParts): Promise<Result<Agent, Failure
 }
 
 async function run(parts: AgentParts): Promise<Result<Agent, Failure>> {
-  const { nodeId, clock, log, drivers, files, ports, control, cleanup, config } = parts
+  const { nodeId, clock, log, drivers, files, ports, control, cleanup } = parts
   const startedMs = clock.elapsedMs()
   const loaded = await files.load()
   if (!loaded.ok) {
@@ -105,7 +109,8 @@ async function run(parts: AgentParts): Promise<Result<Agent, Failure>> {
   }
   const untold = await parts.residue.untold.load()
   if (!untold.ok) log.warn('collected resources not read', { error_code: untold.error.code, error: untold.error.detail })
-  const { shared, instances, scanner, reporter, survey } = assemble(parts)
+  const made = assemble(parts)
+  const { shared, instances, scanner } = made
   // Alone it is there to stop what runs; it must not first start again what an orderly end has stopped.
   if (control === null) instances.beginShutdown()
   instances.adopt(loaded.value)
@@ -122,35 +127,46 @@ async function run(parts: AgentParts): Promise<Result<Agent, Failure>> {
   await scanner.start()
   log.info('agent started', { node_id: nodeId, adopted: loaded.value.length, duration_ms: clock.elapsedMs() - startedMs })
   // Alone it is there to stop what runs, and can tell nobody what else it did.
-  if (control !== null) {
-    const collecting = makeCollecting(
-      {
-        ...parts,
-        log: shared.log,
-        config: config.gc,
-        limits: LIMITS,
-        instances,
-        scanner,
-        survey,
-        send: (items) => shared.link?.sendCollected(items) ?? false,
-      },
-      untold.ok ? untold.value : [],
-    )
-    cleanup.add('garbage collection', () => collecting.close())
-    connect(shared, control, { instances, scanner, reporter, collecting })
-    collecting.collector.start()
-  }
+  if (control !== null) goOnline(made, control, untold.ok ? untold.value : [])
   return ok({
     nodeId,
     health: () => healthOf(parts, scanner, shared.link, instances.entries.values()),
     get instances() {
       return instances.entries.size
     },
+    setReliability(reliability) {
+      shared.settings.reliability = reliability
+      instances.settingsChanged()
+    },
     stopWorkloads: (deadlineMs) => stopAll(clock, instances, deadlineMs),
     async close() {
       for (const { what, error } of await cleanup.run()) log.error('close failed', { what, error: String(error) })
     },
   })
+}
+
+/** The control plane is dialled, and what is garbage by its word is collected. */
+function goOnline(made: ReturnType<typeof assemble>, control: NonNullable<AgentParts['control']>, untold: readonly Collected[]): void {
+  const { shared, instances, scanner, reporter, survey } = made
+  const { parts, log } = shared
+  const send = (items: readonly Collected[]) => shared.link?.sendCollected(items) ?? false
+  const given = { ...parts, log, config: parts.config.gc, limits: LIMITS, instances, scanner, survey, send }
+  const collecting = makeCollecting(given, untold)
+  parts.cleanup.add('garbage collection', () => collecting.close())
+  const link = connect({
+    ...parts,
+    ...shared,
+    control,
+    linkLog: parts.log.child('link'),
+    evidence: parts.residue.evidence,
+    instances,
+    reporter,
+    collecting,
+    facts: () => nodeFacts(shared, scanner),
+  })
+  shared.link = link
+  parts.cleanup.add('link', () => link.close())
+  collecting.collector.start()
 }
 
 /** What the parts share. `link` is null until the control plane is dialled; the others wire themselves to it late. */
@@ -160,6 +176,7 @@ interface Shared {
   readonly monitor: Monitor
   readonly ledger: Ledger
   readonly closing: AbortController
+  readonly settings: Settings
   link: Link | null
 }
 
@@ -171,7 +188,8 @@ function assemble(parts: AgentParts) {
   const ledger = createLedger((ask, reservedMemoryBytes) =>
     admit(ask, { reservedMemoryBytes, allocatableMemoryBytes: monitor.capacity().allocatableMemoryBytes, pressure: monitor.pressure() }),
   )
-  const shared: Shared = { parts, log, monitor, ledger, closing: new AbortController(), link: null }
+  const settings: Settings = { reliability: config.reliability }
+  const shared: Shared = { parts, log, monitor, ledger, closing: new AbortController(), settings, link: null }
   const { cores } = monitor.capacity()
   const startsMax = Math.max(4, LIMITS.startsPerCore * cores)
   const starts = new Map([...drivers.keys()].map((runtime) => [runtime, semaphore(startsMax)] as const))
@@ -185,9 +203,17 @@ function assemble(parts: AgentParts) {
     ids: () => instances.entries.keys(),
     send: (items) => shared.link?.sendObserved(items) ?? true,
   })
-  const { recovery, breaker } = config.reliability
-  const concurrencyMax = recovery.concurrencyMax ?? LIMITS.recoveriesPerCore * cores
-  const gate = new Gate({ clock, log, concurrencyMax, breaker, nudge: (id) => instances.nudge(id) })
+  const gate = new Gate({
+    clock,
+    log,
+    get concurrencyMax() {
+      return settings.reliability.recovery.concurrencyMax ?? LIMITS.recoveriesPerCore * cores
+    },
+    get breaker() {
+      return settings.reliability.breaker
+    },
+    nudge: (id) => instances.nudge(id),
+  })
   cleanup.add('gate', () => gate.close())
   const instances = makeInstances(shared, executing, gate, (entry) => {
     health.follow(entry)
@@ -220,11 +246,20 @@ function makeMonitor({ clock, config, meter, readings, paths }: AgentParts, log:
   })
 }
 
-const isChecking = ({ config: { reliability } }: AgentParts): boolean => reliability.enabled && reliability.healthCheck.enabled
+/** The section of the configuration that may change while the agent runs. */
+interface Settings {
+  reliability: ReliabilityConfig
+}
 
-function makeInstances({ parts, log, ledger }: Shared, executing: ExecuteDeps, gate: Gate, changed: (entry: Entry) => void): Instances {
-  const { clock, random, config, drivers, files, meter } = parts
-  const checking = isChecking(parts)
+const isChecking = ({ reliability }: Settings, desired: Desired): boolean => modesFor(reliability, desired).checks.mode === 'on'
+
+function makeInstances(
+  { parts, log, ledger, settings }: Shared,
+  executing: ExecuteDeps,
+  gate: Gate,
+  changed: (entry: Entry) => void,
+): Instances {
+  const { clock, random, drivers, files, meter } = parts
   return new Instances({
     clock,
     random,
@@ -240,9 +275,10 @@ function makeInstances({ parts, log, ledger }: Shared, executing: ExecuteDeps, g
     execute: (record, action, signal) => execute(executing, record, action, signal),
     journal: (id, line) => files.append(id, line),
     removeFiles: (id) => files.remove(id),
-    policyFor: ({ desired }) => recoveryPolicy(config.reliability, desired.spec, desired.recoveryMode),
+    policyFor: ({ desired }) => recoveryPolicy(settings.reliability, desired),
+    modesFor: ({ desired }) => modesFor(settings.reliability, desired),
     gate,
-    gated: (record) => checking && isGated(record.desired.spec),
+    gated: (record) => isChecking(settings, record.desired) && isGated(record.desired.spec),
     changed,
     adoptReservation: (record) => ledger.adopt(record.desired.id, record.desired.spec),
     releaseReservation: (id) => {
@@ -252,17 +288,27 @@ function makeInstances({ parts, log, ledger }: Shared, executing: ExecuteDeps, g
   })
 }
 
-function makeHealth({ parts, log }: Shared, instances: Instances, reporter: Reporter): HealthKeeper {
+function makeHealth({ parts, log, settings }: Shared, instances: Instances, reporter: Reporter): HealthKeeper {
   const { clock, random, drivers, cleanup, meter } = parts
-  const config = parts.config.reliability.healthCheck
-  const prober = createProber({ clock, random, log, config, drivers, onResult: (measured) => health.measured(measured) })
+  const prober = createProber({
+    clock,
+    random,
+    log,
+    get config() {
+      return settings.reliability.healthCheck
+    },
+    drivers,
+    onResult: (measured) => health.measured(measured),
+  })
   cleanup.add('prober', () => prober.close())
   const health = createHealthKeeper({
     clock,
     log,
     meter,
-    enabled: isChecking(parts),
-    config,
+    checking: (record) => isChecking(settings, record.desired),
+    get config() {
+      return settings.reliability.healthCheck
+    },
     entry: (id) => instances.entries.get(id),
     watch: (subject) => prober.set(subject),
     unwatch: (id) => prober.drop(id),
@@ -274,15 +320,17 @@ function makeHealth({ parts, log }: Shared, instances: Instances, reporter: Repo
 }
 
 function makeScanner(shared: Shared, instances: Instances, survey: Survey): Scanner {
-  const { parts, log, closing } = shared
-  const { clock, config, drivers, meter } = parts
+  const { parts, log, closing, settings } = shared
+  const { clock, drivers, meter } = parts
   const scanner: Scanner = createScanner({
     clock,
     log,
     meter,
     instances,
     runtimes: [...drivers.keys()],
-    detectionIntervalMs: config.reliability.recovery.detectionIntervalMs,
+    get detectionIntervalMs() {
+      return settings.reliability.recovery.detectionIntervalMs
+    },
     statusIntervalMs: LIMITS.runtimeStatusIntervalMs,
     startPatienceMs: LIMITS.startPatienceMs,
     list: async (runtime) => {
@@ -304,71 +352,6 @@ const nodeFacts = ({ monitor, parts }: Shared, scanner: Scanner): NodeFacts => (
   runtimes: [...scanner.statuses()],
   agentVersion: VERSION,
 })
-
-interface Connected {
-  readonly instances: Instances
-  readonly scanner: Scanner
-  readonly reporter: Reporter
-  readonly collecting: Collecting
-}
-
-/** Dials the control plane in the background. */
-function connect(shared: Shared, control: NonNullable<AgentParts['control']>, connected: Connected): void {
-  const { parts, log, monitor, ledger } = shared
-  const { nodeId, bootId, clock, random, drivers, residue } = parts
-  const { instances, scanner, reporter, collecting } = connected
-  const { collector, outbox } = collecting
-  const usage = () => {
-    const blocked = blockedOf(instances.entries.values())
-    return { ...monitor.usage(ledger.reservedMemoryBytes), ...(blocked && { blocked }) }
-  }
-  const requests = {
-    clock,
-    limits: LIMITS,
-    drivers,
-    record: (id: InstanceId) => instances.entries.get(id)?.record,
-    evidence: residue.evidence,
-    collectGarbage: (asked: Parameters<typeof collector.ask>[0]) => collector.ask(asked),
-  }
-  const link = openLink({
-    controlUrl: control.url,
-    token: control.token,
-    dial: control.dial,
-    clock,
-    random,
-    log: parts.log.child('link'),
-    hello: () => {
-      const known = [...instances.entries.values()].map(({ record }) => ({ id: record.desired.id, generation: record.desired.generation }))
-      return { nodeId, bootId, facts: nodeFacts(shared, scanner), usage: usage(), instances: known }
-    },
-    usage,
-    onWelcome: (items, seen) => {
-      const known = new Set(items.map((item) => item.id))
-      for (const [id, { record }] of instances.entries)
-        if (!known.has(id) && record.phase.kind !== 'deleted') log.warn('instance unknown to the control plane', { instance_id: id })
-      instances.setDesired(items)
-      collector.welcomed(known)
-      // After the wishes: of an instance whose journal was lost, too, it has to be known how far it was numbered.
-      for (const { id, seq } of seen) instances.acked(id, seq)
-    },
-    onDesired: (items) => {
-      instances.setDesired(items)
-      collector.known(items.map((item) => item.id))
-    },
-    onCollected: (keys) => outbox.stored(keys),
-    onAck: (items) => {
-      for (const { id, seq } of items) instances.acked(id, seq)
-    },
-    onRequest: (request, send, signal) => answer(requests, request, send, signal),
-    onConnected: (connected) => {
-      if (!connected) return
-      reporter.resendAll()
-      outbox.flush()
-    },
-  })
-  shared.link = link
-  parts.cleanup.add('link', () => link.close())
-}
 
 function healthOf({ control }: AgentParts, scanner: Scanner, link: Link | null, entries: Iterable<Entry>): ReturnType<Agent['health']> {
   const runtimes = scanner.statuses()

@@ -19,8 +19,25 @@ export const VERB_WORDS = [
     'stats',
     'events',
   ],
-  ...['audit', 'start', 'stop', 'restart', 'recover', 'pause', 'resume', 'delete', 'exec', 'wait', 'label', 'metadata', 'nodes', 'orgs'],
-  ...['tokens', 'gc', 'completion'],
+  ...[
+    'audit',
+    'start',
+    'stop',
+    'restart',
+    'recover',
+    'recovery',
+    'checks',
+    'pause',
+    'resume',
+    'delete',
+    'exec',
+    'wait',
+    'label',
+    'metadata',
+    'nodes',
+    'orgs',
+  ],
+  ...['tokens', 'gc', 'chaos', 'completion'],
 ]
 
 const COMMAND = new RegExp(`(?<![\\w/-]|npx )holdfast (?=(?:${VERB_WORDS.join('|')}|--help)\\b)`, 'g')

@@ -3,6 +3,7 @@ import type { ListedVerb } from './verb.ts'
 import { agent } from './verbs/agent.ts'
 import { label, metadata } from './verbs/attributes.ts'
 import { audit } from './verbs/audit.ts'
+import { chaos, chaosList } from './verbs/chaos.ts'
 import { completion } from './verbs/completion.ts'
 import { deploy } from './verbs/deploy.ts'
 import { doctor } from './verbs/doctor.ts'
@@ -15,6 +16,7 @@ import { launch } from './verbs/launch.ts'
 import { LIFECYCLE } from './verbs/lifecycle.ts'
 import { list } from './verbs/list.ts'
 import { logs } from './verbs/logs.ts'
+import { checks, recovery } from './verbs/modes.ts'
 import { nodes, nodesCordon, nodesShow, nodesUncordon } from './verbs/nodes.ts'
 import { orgs, orgsCreate } from './verbs/orgs.ts'
 import { server } from './verbs/server.ts'
@@ -46,6 +48,8 @@ export const VERBS: readonly ListedVerb[] = [
   events,
   audit,
   ...LIFECYCLE,
+  recovery,
+  checks,
   exec,
   wait,
   label,
@@ -60,5 +64,7 @@ export const VERBS: readonly ListedVerb[] = [
   tokensCreate,
   tokensRevoke,
   gc,
+  chaos,
+  chaosList,
   completion(() => VERBS),
 ]

@@ -4,8 +4,9 @@
 import { z } from 'zod'
 import { Collected, GarbageReport } from './garbage.ts'
 import { InstanceId, NodeId, OrgId } from './ids.ts'
+import { ModesInForce, ModeWish, NO_MODES } from './modes.ts'
 import { Attempt, CheckStanding, CloudInitStatus, Exit, HealthWord, LastError, PHASE_KINDS, Phase, type PhaseKind } from './phase.ts'
-import { InstanceSpec, RecoveryMode, Runtime } from './spec.ts'
+import { InstanceSpec, Runtime } from './spec.ts'
 
 export const PROTOCOL_VERSION = 3
 export const LINK_PATH = '/v1/agent/link'
@@ -20,7 +21,13 @@ export const Desired = z.object({
   want: z.enum(['running', 'stopped', 'paused', 'deleted']),
   spec: InstanceSpec,
   labels: z.record(z.string(), z.string()),
-  recoveryMode: RecoveryMode.nullable(),
+  /** Set on the instance, and on its env; may change at any time, and restarts nothing. */
+  modes: ModeWish.default(NO_MODES),
+  envModes: ModeWish.default(NO_MODES),
+  /** The generation of the newest change that asks for something to be done, which a change of modes does not. */
+  wishGeneration: z.number().optional(),
+  /** Who made that change: `token:NAME` or `system:LOOP`. */
+  wishedBy: z.string().nullable().default(null),
   /** Each rises by one per request; the agent acts once when it sees a higher number than it last acted upon. */
   restartSeq: z.number(),
   recoverSeq: z.number(),
@@ -67,6 +74,8 @@ export const Observed = z.object({
   pid: z.number().nullable(),
   lastExit: Exit.nullable(),
   attempts: z.array(Attempt),
+  /** What is in force for it now. */
+  modes: ModesInForce.optional(),
   cloudInit: CloudInitStatus.nullable(),
   /** A recovery is due and has to wait for its turn (docs/models/recovery.md); `detail` is half a sentence for people. */
   waits: z.object({ kind: z.enum(['queued', 'paused']), detail: z.string() }).optional(),

@@ -66,6 +66,12 @@ export const ERRORS = {
     'Make another operator token with holdfast tokens create NAME --role operator and use that one, or add --force.',
   ),
   idempotency_conflict: row(409, 'never', 'This Idempotency-Key was used for a different request.', 'Use a new key for a new request.'),
+  recovery_off: row(
+    409,
+    'never',
+    'Recovery is off for this instance.',
+    'Run holdfast recovery NAME on to permit it, or holdfast restart NAME to start it without.',
+  ),
   wrong_state: row(
     409,
     'later',

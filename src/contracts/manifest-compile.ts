@@ -6,6 +6,7 @@ import { canonical } from '../base/hash.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { type Failure, failure } from './errors.ts'
 import { flatten, Manifest, type ManifestCheck, type ManifestIssue, type ManifestProcess } from './manifest.ts'
+import type { ModeWish } from './modes.ts'
 import { WORDS } from './parse-words.ts'
 import { InstanceInput, type InstanceSpec } from './spec.ts'
 import { compileSpec } from './spec-compile.ts'
@@ -29,6 +30,8 @@ export interface CompiledManifest {
   readonly env: string
   /** `sha256:` of the manifest as key-sorted JSON; comments and order of keys do not change it. */
   readonly hash: string
+  /** What the env says of recovery and health checks; no part of what a replica is made from. */
+  readonly modes: ModeWish
   readonly processes: readonly CompiledProcess[]
 }
 
@@ -45,7 +48,9 @@ export function readManifest(raw: unknown, env: string): Result<CompiledManifest
   const issues = [...unusedImage(manifest), ...outcomes.flatMap((outcome) => (outcome.ok ? [] : outcome.error))]
   if (issues.length > 0) return err(issues)
   const processes = outcomes.flatMap((outcome) => (outcome.ok ? [outcome.value] : []))
-  return ok({ app: manifest.app.name, env, hash: canonicalHash(raw), processes })
+  const { recovery, health_check: checks } = manifest.env
+  const modes: ModeWish = { recovery: recovery?.mode ?? null, checks: checks === undefined ? null : checks.enabled ? 'on' : 'off' }
+  return ok({ app: manifest.app.name, env, hash: canonicalHash(raw), modes, processes })
 }
 
 /** The same with one typed failure: the first issue in words, all of them in `issues`. */

@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { Labels } from './labels.ts'
 import { WORDS } from './parse-words.ts'
-import { HealthCheckInput, InstanceInput, Runtime } from './spec.ts'
+import { HealthCheckInput, InstanceInput, RecoveryMode, Runtime } from './spec.ts'
 import { Cpu, Duration, Memory } from './units.ts'
 
 const MANIFEST_SCHEMA_VERSION = 'v1'
@@ -147,6 +147,9 @@ export const Manifest = z.strictObject({
       vars: Vars.default({}),
       user: User,
       workdir: Workdir,
+      /** For all its replicas, in place of what their nodes say; changed without replacing any. */
+      recovery: z.strictObject({ mode: RecoveryMode }).optional(),
+      health_check: z.strictObject({ enabled: z.boolean() }).optional(),
       prestart: notYet('prestart'),
       prestart_timeout_seconds: notYet('prestart'),
     })

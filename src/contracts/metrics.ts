@@ -15,6 +15,7 @@ export const METRICS = {
   vm_health_check_duration_seconds: metric('histogram', ['runtime'], 'How long a health check took'),
   reliability_healthy_vms_total: metric('gauge', [], 'Instances now healthy'),
   reliability_unhealthy_vms_total: metric('gauge', [], 'Instances now unhealthy'),
+  reliability_checked_vms_total: metric('gauge', [], 'Instances now running whose health is being checked'),
   vm_orphaned_total: metric('counter', ['reason'], 'Orphans detected'),
   vm_recovery_attempts_total: metric('counter', ['reason'], 'Recovery attempts'),
   vm_recovery_success_total: metric('counter', ['reason'], 'Recovery attempts that succeeded'),

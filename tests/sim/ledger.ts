@@ -41,6 +41,7 @@ export interface Watcher {
   started?(note: ObjectNote): void
   ended?(note: ObjectNote): void
   startAsked?(node: SimNode, want: Wanted): void
+  startAnswered?(node: SimNode, want: Wanted): void
   stopAsked?(node: SimNode, object: FakeObject): void
   paused?(note: ObjectNote, paused: boolean): void
   journalled?(node: SimNode, line: JournalLine, before: AgentRecord | undefined): void
@@ -48,7 +49,7 @@ export interface Watcher {
   agentEnded?(node: SimNode): void
 }
 
-const KEPT_LINES = 4000
+const KEPT_LINES = 100_000
 
 export class Ledger {
   readonly violations: Violation[] = []
@@ -144,6 +145,10 @@ export class Ledger {
   startAsked(node: SimNode, want: Wanted): void {
     this.trace(`${node.nodeId} asks to start ${want.id}/${want.incarnation}`)
     for (const watcher of this.watchers) watcher.startAsked?.(node, want)
+  }
+
+  startAnswered(node: SimNode, want: Wanted): void {
+    for (const watcher of this.watchers) watcher.startAnswered?.(node, want)
   }
 
   stopAsked(node: SimNode, object: FakeObject): void {

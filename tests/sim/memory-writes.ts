@@ -39,7 +39,7 @@ export function instanceWrites(draft: Draft): Pick<StoreWrites, InstanceWrites> 
       const named = ({ record }: { readonly record: InstanceRecord }) =>
         record.deletedAtMs === null && record.orgId === orgId && record.name === name
       if (rows.instances.all().some(named)) return err(nameTaken(name))
-      const record = firstRecord(storable(given), nowMs)
+      const record = firstRecord(storable(given), actor, nowMs)
       rows.instances.put(given.id, { record, observedEpoch: 0, historySeq: 0 })
       draft.emit(createdEvent(given, actor))
       draft.changed({ kind: 'instance', id: given.id })

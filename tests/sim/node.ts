@@ -104,6 +104,7 @@ export class SimNode {
     const driver = new SimDriver(this.runtime.reopen(), clock, this.#machineClock, this.mood, chance(this.nodeId, 'runtime', number), {
       onCall: (verb, moment) => this.#pass(`${verb} ${moment}`),
       onStart: (want) => ledger.startAsked(this, want),
+      onAnswer: (want) => ledger.startAnswered(this, want),
       onStop: (target) => {
         const object = this.runtime.world.find(target)
         if (object && object.want.nonce === target.nonce) ledger.stopAsked(this, object)

@@ -24,6 +24,8 @@ export interface CallHooks {
   readonly onCall: (verb: Verb, moment: 'before' | 'after') => void
   readonly onStart: (want: Wanted) => void
   readonly onStop: (target: Target) => void
+  /** The runtime has made it, or will not; the agent hears of it a little later. */
+  readonly onAnswer: (want: Wanted) => void
   /** A check of it passed, or did not: it failed, or took long. */
   readonly onCheck: (target: Target, passed: boolean) => void
 }
@@ -73,11 +75,19 @@ export class SimDriver implements Driver {
     return this.#call('inspect', signal, (inner) => this.#inner.inspect(id, inner))
   }
   prepare(want: Wanted, signal: AbortSignal) {
-    return this.#call('prepare', signal, (inner) => this.#inner.prepare(want, inner))
+    return this.#call('prepare', signal, async (inner) => {
+      const done = await this.#inner.prepare(want, inner)
+      if (!done.ok) this.#hooks.onAnswer(want)
+      return done
+    })
   }
   start(want: Wanted, signal: AbortSignal) {
     this.#hooks.onStart(want)
-    return this.#call('start', signal, (inner) => this.#inner.start(want, inner))
+    return this.#call('start', signal, async (inner) => {
+      const done = await this.#inner.start(want, inner)
+      this.#hooks.onAnswer(want)
+      return done
+    })
   }
   stop(target: Target, options: StopOptions, signal: AbortSignal) {
     this.#hooks.onStop(target)
@@ -133,7 +143,8 @@ export class SimDriver implements Driver {
     const result = await run()
     const late = signal.aborted || this.#clock.elapsedMs() - beganMs > SLOW_CHECK_MS
     const failed = result.ok ? typeof result.value === 'number' && result.value !== 0 : result.error.code !== 'runtime_unreachable'
-    if (late || failed || result.ok) this.#hooks.onCheck(target, !late && !failed)
+    if (late || failed) this.#hooks.onCheck(target, false)
+    if (result.ok && !failed && !signal.aborted) this.#hooks.onCheck(target, true)
     return result
   }
 

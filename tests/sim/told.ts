@@ -87,6 +87,11 @@ export class Voices implements Watcher {
     if (kind !== 'preparing' && kind !== 'starting') this.#of(node).starting.delete(record.desired.id)
   }
 
+  /** From here on it is no longer on its way, or its next attempt takes a turn of its own. */
+  startAnswered(node: SimNode, { id }: Parameters<NonNullable<Watcher['startAnswered']>>[1]): void {
+    this.#of(node).starting.delete(id)
+  }
+
   ended({ object }: Parameters<NonNullable<Watcher['ended']>>[0]): void {
     const { id } = object.want
     const generation = this.#store.last(id)?.generation ?? 0

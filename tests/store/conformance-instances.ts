@@ -3,6 +3,7 @@ import { err, ok } from '../../src/base/result.ts'
 import { failure } from '../../src/contracts/errors.ts'
 import { EnvId, InstanceId } from '../../src/contracts/ids.ts'
 import type { StoreAccess } from '../../src/control/store/access.ts'
+import type { DesiredChange } from '../../src/control/store/desired-fold.ts'
 import { membershipOf, SLEEPER, specOf } from '../support/control-records.ts'
 import type { AccessBench } from '../support/store-bench.ts'
 import { newInstance, seedInstance, seedNode, seedOrg, seedPlaced } from '../support/store-seeds.ts'
@@ -226,6 +227,27 @@ export function instanceSuite(bench: AccessBench): void {
         recoveryMode: 'off',
         want: 'running',
       })
+    })
+
+    test('modes are changed with a new generation, and are no wish: whose wish the newest one is stays known', async () => {
+      const store = await bench.store()
+      const org = await seedOrg(store)
+      const env = { recovery: 'observe', checks: 'off' } as const
+      const { id } = await seedInstance(store, org, { envModes: env })
+      const change = (given: DesiredChange) => store.write('token:t', (tx) => tx.changeDesired(id, () => ok(given)))
+      expect(must(await store.read.getInstance(id))).toMatchObject({
+        envModes: env,
+        checksMode: null,
+        wishGeneration: 1,
+        wishedBy: 'system:test',
+      })
+      must(await change({ verb: 'recovery', recoveryMode: 'on', checksMode: 'on' }))
+      must(await change({ verb: 'modes', envModes: { recovery: null, checks: null } }))
+      const now = must(await store.read.getInstance(id))
+      expect(now).toMatchObject({ generation: 3, wishGeneration: 1, wishedBy: 'system:test', recoveryMode: 'on', checksMode: 'on' })
+      expect(now?.envModes).toEqual({ recovery: null, checks: null })
+      must(await change({ verb: 'restart', restart: true }))
+      expect(must(await store.read.getInstance(id))).toMatchObject({ generation: 4, wishGeneration: 4, wishedBy: 'token:t' })
     })
 
     test('the decision sees the row as it is under the lock: a heal does not revive what was stopped meanwhile', async () => {

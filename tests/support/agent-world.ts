@@ -26,7 +26,7 @@ import { specOf } from './control-records.ts'
 import { desiredOf } from './desired.ts'
 import { ManualClock, seededRandom } from './manual-clock.ts'
 import { memoryResidue } from './memory-residue.ts'
-import { POLICY } from './plan-world.ts'
+import { MODES_ON, POLICY } from './plan-world.ts'
 
 export const ID = desiredOf().id
 const QUIET: Meter = { count() {}, observe() {}, gauge() {} }
@@ -93,6 +93,7 @@ export function agent(
       return OK
     },
     policyFor: () => POLICY,
+    modesFor: () => MODES_ON,
     gate,
     gated: () => false,
     changed: (entry) => void told.push(entry.sight.kind),

@@ -2,6 +2,7 @@
 
 import type { NodeFacts, NodeUsage } from '../../src/contracts/agent-protocol.ts'
 import { AppId, EnvId, InstanceId, NodeId, OrgId } from '../../src/contracts/ids.ts'
+import { NO_MODES } from '../../src/contracts/modes.ts'
 import type { Phase } from '../../src/contracts/phase.ts'
 import { InstanceInput, type InstanceSpec } from '../../src/contracts/spec.ts'
 import { compileSpec } from '../../src/contracts/spec-compile.ts'
@@ -49,6 +50,10 @@ export function instanceOf(given: Partial<InstanceRecord> = {}): InstanceRecord 
     recoverSeq: 0,
     healSeq: 0,
     recoveryMode: null,
+    checksMode: null,
+    envModes: NO_MODES,
+    wishGeneration: 1,
+    wishedBy: null,
     nodeId: null,
     refusals: [],
     phase: phaseOf('pending', { reason: 'waiting_for_node' }),

@@ -5,6 +5,7 @@ import { type InstanceRecord, newRecord } from '../../src/agent/model/record.ts'
 import { plan } from '../../src/agent/reconcile/plan.ts'
 import type { Desired } from '../../src/contracts/agent-protocol.ts'
 import { type Failure, failure } from '../../src/contracts/errors.ts'
+import type { ModesInForce } from '../../src/contracts/modes.ts'
 import type { InstanceInput, InstanceSpec } from '../../src/contracts/spec.ts'
 import { specOf as wholeSpec } from './control-records.ts'
 import { desiredOf } from './desired.ts'
@@ -22,6 +23,7 @@ export const POLICY: RecoveryPolicy = {
   endsWindowMs: 600_000,
   allowDataLoss: false,
 }
+export const MODES_ON: ModesInForce = { recovery: { mode: 'on', setOn: 'node' }, checks: { mode: 'on', setOn: 'node' } }
 export const HEALTHY: Verdict = { health: 'unknown', reason: null, detail: '', startFailed: false, gated: false }
 export const UNHEALTHY: Verdict = {
   health: 'unhealthy',

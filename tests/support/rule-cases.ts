@@ -39,6 +39,7 @@ export function fleet(instances: number): Readonly<Record<string, string>> {
   return {
     'vm_health_checks_total{runtime="process"}': rising(instances / 2),
     'instances{runtime="process",state="running"}': flat(instances),
+    reliability_checked_vms_total: flat(instances),
     'runtime_healthy{runtime="process"}': flat(1),
     'runtime_healthy{runtime="docker"}': flat(0),
     'recovery_breaker_open{scope="node"}': flat(0),
@@ -181,7 +182,7 @@ const CHECKS: readonly RuleCase[] = [
   {
     name: 'the first instances of all, eight minutes ago, and no check of them yet',
     instances: 0,
-    series: { 'instances{runtime="process",state="running"}': from(10, 3) },
+    series: { 'instances{runtime="process",state="running"}': from(10, 3), reliability_checked_vms_total: from(10, 3) },
     fires: { 12: {}, 18: {}, 25: { HoldfastNoSuccessfulHealthCheck: {} } },
   },
   {
@@ -189,7 +190,13 @@ const CHECKS: readonly RuleCase[] = [
     series: {
       'vm_health_checks_total{runtime="process"}': from(2, 8),
       'instances{runtime="process",state="running"}': between(0.25, 6, 10, 0),
+      reliability_checked_vms_total: between(0.25, 6, 10, 0),
     },
+    fires: { 5: {}, 14: {}, 30: {} },
+  },
+  {
+    name: 'health checks were switched off, and nothing was stopped',
+    series: { 'vm_health_checks_total{runtime="process"}': from(2, 8), reliability_checked_vms_total: from(2, 0, 10) },
     fires: { 5: {}, 14: {}, 30: {} },
   },
 ]

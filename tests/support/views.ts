@@ -19,6 +19,7 @@ export const instanceView = (given: Partial<InstanceView> = {}): InstanceView =>
   app: null,
   env: null,
   process_type: null,
+  modes: { recovery: { mode: 'on', set_on: 'node' }, health_checks: { mode: 'on', set_on: 'node' } },
   health: { status: 'healthy', checks: [] },
   addresses: [],
   pid: 42,

@@ -2,6 +2,7 @@
 import type { Desired, Observed, Transition } from '../../contracts/agent-protocol.ts'
 import type { NodeBlocked } from '../../contracts/blocked.ts'
 import type { Failure } from '../../contracts/errors.ts'
+import type { ModesInForce } from '../../contracts/modes.ts'
 import type { CheckStanding, PhaseKind } from '../../contracts/phase.ts'
 import type { Facts, Outcome, SeenFact, Step, Verdict } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
@@ -38,6 +39,8 @@ export interface Entry {
   eventAtMs: number | null
   /** The control plane has stored its deletion; the files may go. */
   deletionStored: boolean
+  /** What is in force for it; null before the first turn. */
+  modes: ModesInForce | null
   /** A recovery is due and waits for its turn. */
   waitsFor: Step['waitsFor']
   /** Garbage: only this node knows of it. */
@@ -68,6 +71,7 @@ export function newEntry(record: InstanceRecord, outbox: readonly Transition[]):
     unwritten: false,
     eventAtMs: null,
     deletionStored: false,
+    modes: null,
     waitsFor: null,
     disowned: false,
     clockOffsetMs: null,
@@ -75,7 +79,12 @@ export function newEntry(record: InstanceRecord, outbox: readonly Transition[]):
 }
 
 /** What an observation shows of the sight. */
-export function faceOf({ record, sight, waitsFor, trouble }: Entry): string {
+export const faceOf = (entry: Entry): string => `${modesText(entry.modes)} ${sightText(entry)}`
+
+const modesText = (modes: ModesInForce | null): string =>
+  modes === null ? '' : [modes.recovery.mode, modes.recovery.setOn, modes.checks.mode, modes.checks.setOn].join()
+
+function sightText({ record, sight, waitsFor, trouble }: Entry): string {
   if (trouble) return `blocked ${trouble.code}`
   if (waitsFor) return waitsFor.kind
   if (sight.kind === 'unknown') return `unknown ${sight.failure?.code ?? ''}`
@@ -165,6 +174,7 @@ export function observedOf(entry: Entry): Observed {
     pid: living && current ? current.pid : null,
     lastExit: record.lastExit,
     attempts: record.attempts,
+    ...(entry.modes && { modes: entry.modes }),
     cloudInit: current?.cloudInit ?? null,
     ...(entry.waitsFor && { waits: { kind: entry.waitsFor.kind, detail: waitText(entry.waitsFor) } }),
     ...(entry.trouble && { blocked: blockedBy(entry.trouble) }),

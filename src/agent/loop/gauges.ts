@@ -3,7 +3,7 @@ import type { Clock } from '../../base/clock.ts'
 import type { Meter } from '../../contracts/metrics.ts'
 import type { Phase, PhaseKind } from '../../contracts/phase.ts'
 import type { InstanceRecord } from '../model/record.ts'
-import type { Entry } from './entry.ts'
+import { type Entry, isChecked } from './entry.ts'
 import type { Gate } from './gate.ts'
 import { orphanReason } from './narrate.ts'
 
@@ -24,6 +24,8 @@ export function orphanedSinceMs(record: InstanceRecord): number | null {
   const inRow = failures > (waits ? 1 : 0) ? first?.startedAtMs : undefined
   return Math.min(inRow ?? phase.sinceMs, episode?.startedAtMs ?? phase.sinceMs)
 }
+
+const isBeingChecked = ({ record, modes }: Entry): boolean => isChecked(record) && modes?.checks.mode === 'on'
 
 /** Its own breaker is open: it ended too often. */
 const isBroken = ({ kind, reason }: Phase): boolean => kind === 'quarantined' && reason === 'crash_loop'
@@ -48,6 +50,7 @@ export function registerGauges(meter: Meter, entries: ReadonlyMap<unknown, Entry
     { value: all().filter((entry) => entry.record.phase.kind === 'running' && entry.verdict.health !== 'unhealthy').length },
   ])
   meter.gauge('reliability_unhealthy_vms_total', () => [{ value: all().filter((entry) => orphanedSinceMs(entry.record) !== null).length }])
+  meter.gauge('reliability_checked_vms_total', () => [{ value: all().filter(isBeingChecked).length }])
   meter.gauge('vm_orphans', () =>
     tally(
       'reason',

@@ -58,7 +58,7 @@ function setup(given: Partial<HealthDeps> = {}) {
       observe() {},
       gauge() {},
     },
-    enabled: true,
+    checking: () => true,
     config: DEFAULT_RELIABILITY.healthCheck,
     entry: () => entry,
     watch: (subject) => void subjects.push(subject),
@@ -90,7 +90,7 @@ describe('the health keeper', () => {
   })
 
   test('switched off, nothing is watched and the verdict stays unknown', () => {
-    const { entry, keeper, subjects, measured } = setup({ enabled: false })
+    const { entry, keeper, subjects, measured } = setup({ checking: () => false })
     keeper.follow(entry)
     measured(FAIL)
     expect([subjects, entry.verdict.health]).toEqual([[], 'unknown'])
@@ -155,6 +155,13 @@ describe('the health keeper', () => {
     keeper.follow(entry)
     measured({ kind: 'fail', reason, detail: 'gone', durationMs: 1 }, { index: 0 })
     expect(asked).toContain('look')
+  })
+
+  test('a restarted agent does not ask a verified incarnation to prove its start again', () => {
+    const { entry, keeper, subjects } = setup()
+    entry.record = { ...entry.record, verified: true }
+    keeper.follow(entry)
+    expect(subjects.map(({ proven }) => proven)).toEqual([true])
   })
 
   test('a new incarnation begins with nothing proven', () => {

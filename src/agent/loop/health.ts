@@ -8,6 +8,7 @@ import type { CheckStanding } from '../../contracts/phase.ts'
 import type { ReliabilityConfig } from '../../contracts/reliability.ts'
 import type { InstanceSpec } from '../../contracts/spec.ts'
 import { type Measured, plannedChecks, type Subject } from '../model/check.ts'
+import type { InstanceRecord } from '../model/record.ts'
 import { foldMeasured, type HealthState, newHealth, verdict } from '../reconcile/health.ts'
 import { type Entry, isChecked, NO_VERDICT } from './entry.ts'
 
@@ -15,8 +16,9 @@ export interface HealthDeps {
   readonly clock: Clock
   readonly log: Logger
   readonly meter: Meter
-  /** Health checks can be switched off for the whole node; everything else goes on. */
-  readonly enabled: boolean
+  /** Health checks can be switched off, for all or for one, at any time; everything else goes on. */
+  checking(record: InstanceRecord): boolean
+  /** In force now; the checks under way keep what they began with. */
   readonly config: ReliabilityConfig['healthCheck']
   entry(id: InstanceId): Entry | undefined
   /** Begin or go on checking; a new incarnation or address begins anew. */
@@ -41,19 +43,24 @@ export function createHealthKeeper(deps: HealthDeps): HealthKeeper {
     follow(entry) {
       const { record, sight } = entry
       const { id, spec } = record.desired
-      if (!deps.enabled) return
-      if (!isChecked(record) || record.desired.want !== 'running') {
+      if (!isChecked(record) || record.desired.want !== 'running' || !deps.checking(record)) {
         if (!watched.delete(id)) return
         deps.unwatch(id)
+        const judged = entry.verdict.health !== 'unknown'
         entry.standings = []
         entry.verdict = NO_VERDICT
+        // Switched off while it lives: what was concluded from its checks holds no more.
+        if (judged && isChecked(record)) deps.nudge(id)
         return
       }
       const current = sight.kind === 'known' ? sight.objects.find((object) => object.incarnation === record.incarnation) : undefined
       if (!current) return
-      const key = JSON.stringify([record.incarnation, current.addresses])
+      const { intervalMs, timeoutMs, failureThreshold, recoveryThreshold } = deps.config
+      const timing = [intervalMs, timeoutMs, failureThreshold, recoveryThreshold]
+      const key = JSON.stringify([record.incarnation, current.addresses, timing])
       if (watched.get(id)?.key === key) return
-      const fresh = newHealth(plannedChecks(spec, deps.config))
+      // A start is proven once: what a restarted agent finds verified may be ill, but it has started.
+      const fresh = newHealth(plannedChecks(spec, deps.config), record.verified)
       watched.set(id, { key, health: fresh })
       entry.standings = fresh.standings
       entry.verdict = verdict(fresh)
@@ -64,6 +71,7 @@ export function createHealthKeeper(deps: HealthDeps): HealthKeeper {
         spec,
         addresses: current.addresses,
         startedAtMs: record.startedAtMs ?? deps.clock.wallMs(),
+        proven: record.verified,
       })
     },
     measured(measured) {

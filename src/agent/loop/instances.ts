@@ -8,6 +8,7 @@ import { type KeyedQueue, keyedQueue } from '../../base/keyed-queue.ts'
 import type { Desired, Observed, Transition } from '../../contracts/agent-protocol.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { Exit } from '../../contracts/phase.ts'
+import type { RecoveryMode } from '../../contracts/spec.ts'
 import { type InstanceRecord, type JournalLine, newRecord } from '../model/record.ts'
 import type { Sight } from '../observe/look.ts'
 import { resumed } from '../reconcile/clock-set.ts'
@@ -18,7 +19,6 @@ import { Stepper, type StepperDeps, type StepperLimits } from './stepper.ts'
 
 export interface InstancesDeps extends StepperDeps {
   readonly limits: StepperLimits & { readonly plansMax: number }
-  adoptReservation(record: InstanceRecord): void
 }
 
 interface Adopted {
@@ -76,7 +76,8 @@ export class Instances {
       if (entry.record.phase.kind !== 'deleted') entry.disowned = false
       if (item.generation > entry.record.desired.generation && item.generation > (entry.wish?.generation ?? 0)) {
         entry.wish = item
-        if (contradicts(entry, item)) entry.abort?.abort(new Error('a newer wish replaced it'))
+        if (contradicts(entry, item) || switchesOff(entry.record, this.#deps.policyFor({ ...entry.record, desired: item }).mode))
+          entry.abort?.abort(new Error('a newer wish replaced it'))
       } else continue
       this.#queue.nudge(item.id)
     }
@@ -122,6 +123,16 @@ export class Instances {
     entry.sight = sight
     entry.look = false
     this.#queue.nudge(id)
+  }
+
+  /** The settings of the node have changed: everybody is planned anew, and a start that nobody wants any more is let go of. */
+  settingsChanged(): void {
+    for (const [id, entry] of this.entries) {
+      const { mode } = this.#deps.policyFor(entry.record)
+      const starting = entry.actionUnderWay === 'prepare' || entry.actionUnderWay === 'start'
+      if (starting && switchesOff(entry.record, mode)) entry.abort?.abort(new Error('recovery was switched off'))
+      this.#queue.nudge(id)
+    }
   }
 
   nudge(id: InstanceId): void {
@@ -206,6 +217,9 @@ export class Instances {
     if (entry && !this.#closing.signal.aborted) this.#stepper.wake(entry, this.#deps.clock.wallMs() + this.#deps.limits.diskRetryMs)
   }
 }
+
+/** An automatic recovery is under way, and is not wanted any more. */
+const switchesOff = ({ episode }: InstanceRecord, mode: RecoveryMode): boolean => mode !== 'on' && episode !== null && !episode.forced
 
 /** A start that the newer wish contradicts is aborted; everything else is let finish. */
 function contradicts(entry: Entry, wish: Desired): boolean {

@@ -37,12 +37,24 @@ const ended = { kind: 'episode_ended', reason, attempts: 2, totalMs: 5000, attem
 
 test.each<[Note, string, string, string[]]>([
   [
-    { kind: 'orphaned', reason, lastSeenMs: NOW, maxRetries: 3, recovering: false },
+    { kind: 'orphaned', reason, lastSeenMs: NOW, maxRetries: 3, recovering: false, dataLoss: false },
     'error',
     'orphaned vm detected',
     ['process_id', 'reason', 'last_seen', 'downtime_ms', 'detection_ms'],
   ],
-  [{ kind: 'attempting', attempt: 1, reason }, 'info', 'attempting vm recovery', ['attempt', 'reason']],
+  [
+    { kind: 'attempting', attempt: 1, reason, trigger: 'automatic', by: null },
+    'info',
+    'attempting vm recovery',
+    ['attempt', 'reason', 'trigger'],
+  ],
+  [
+    { kind: 'attempting', attempt: 1, reason, trigger: 'forced', by: 'token:ann' },
+    'info',
+    'attempting vm recovery',
+    ['attempt', 'reason', 'trigger', 'actor'],
+  ],
+  [{ kind: 'taken_up', reason, maxRetries: 3 }, 'info', 'starting vm recovery', ['reason', 'max_retries']],
   [
     { kind: 'attempt_failed', attempt: 1, reason, code: 'start_failed', detail: 'x', durationMs: 5 },
     'warn',
@@ -79,16 +91,16 @@ test.each<[Note, string, string, string[]]>([
 })
 
 test('an orphan that is recovered says so in a second line', async () => {
-  const { lines } = await told({ kind: 'orphaned', reason, lastSeenMs: NOW, maxRetries: 3, recovering: true })
+  const { lines } = await told({ kind: 'orphaned', reason, lastSeenMs: NOW, maxRetries: 3, recovering: true, dataLoss: false })
   expect(lines.map(({ msg }) => msg)).toEqual(['orphaned vm detected', 'starting vm recovery'])
   expect(Object.keys(lines[1]?.fields ?? {})).toEqual([...ids, 'reason', 'max_retries'])
 })
 
 test('T40: what the published queries divide is counted by its reason, once', async () => {
   const labels = '{reason="process_dead"}'
-  const orphaned = await told({ kind: 'orphaned', reason, lastSeenMs: NOW, maxRetries: 3, recovering: true })
+  const orphaned = await told({ kind: 'orphaned', reason, lastSeenMs: NOW, maxRetries: 3, recovering: true, dataLoss: false })
   expect(orphaned.value(`unkey_metald_vm_orphaned_total${labels}`)).toBe(1)
-  const attempted = await told({ kind: 'attempting', attempt: 1, reason })
+  const attempted = await told({ kind: 'attempting', attempt: 1, reason, trigger: 'automatic', by: null })
   expect(attempted.value(`unkey_metald_vm_recovery_attempts_total${labels}`)).toBe(1)
   expect(attempted.value(`unkey_metald_vm_recovery_success_total${labels}`)).toBe(0)
   const success = await told({ ...ended, outcome: 'success' })
@@ -96,9 +108,11 @@ test('T40: what the published queries divide is counted by its reason, once', as
   expect(success.value('unkey_metald_vm_recovery_episodes_total{reason="process_dead",outcome="success"}')).toBe(1)
   expect(success.value('unkey_metald_vm_recovery_duration_seconds_count{outcome="success"}')).toBe(1)
   // A reason outside of the closed set makes no new series.
-  expect((await told({ kind: 'attempting', attempt: 1, reason: 'forced' })).value(`unkey_metald_vm_recovery_attempts_total${labels}`)).toBe(
-    1,
-  )
+  expect(
+    (await told({ kind: 'attempting', attempt: 1, reason: 'forced', trigger: 'automatic', by: null })).value(
+      `unkey_metald_vm_recovery_attempts_total${labels}`,
+    ),
+  ).toBe(1)
 })
 
 test('how long a start and a deletion took is measured by runtime', async () => {
@@ -118,3 +132,15 @@ test('C57: a turn that did something says `reconciled` once with its counts; one
   await clock.advance(2000)
   expect(logs.filter(({ msg }) => msg === 'reconciled')).toHaveLength(1)
 })
+
+test.each(['success', 'failure', 'timeout', 'cancelled', 'self_recovered'] as const)(
+  'B30: an episode that ends by %s is counted once by its outcome, and its duration measured',
+  async (outcome) => {
+    const { lines, value } = await told({ ...ended, outcome })
+    expect(lines).toHaveLength(1)
+    expect(value(`unkey_metald_vm_recovery_episodes_total{reason="process_dead",outcome="${outcome}"}`)).toBe(1)
+    expect(value(`unkey_metald_vm_recovery_duration_seconds_count{outcome="${outcome}"}`)).toBe(1)
+    expect(value(`unkey_metald_vm_recovery_duration_seconds_sum{outcome="${outcome}"}`)).toBe(5)
+    expect(value('unkey_metald_vm_recovery_success_total{reason="process_dead"}')).toBe(outcome === 'success' ? 1 : 0)
+  },
+)

@@ -21,23 +21,10 @@ export function narrate(note: Note, record: InstanceRecord, voice: Voice): void 
   const { log, meter } = voice
   const ids = { vm_id: record.desired.id, instance_id: record.desired.id, name: record.desired.name, incarnation: record.incarnation }
   switch (note.kind) {
-    case 'orphaned': {
-      const reason = orphanReason(note.reason)
-      meter.count('vm_orphaned_total', { reason })
-      log.error('orphaned vm detected', {
-        ...ids,
-        process_id: `${record.desired.id}-${record.incarnation}`,
-        reason,
-        last_seen: new Date(note.lastSeenMs).toISOString(),
-        downtime_ms: voice.nowMs - (record.lastExit?.atMs ?? voice.nowMs),
-        detection_ms: voice.detectionMs,
-      })
-      if (note.recovering) log.info('starting vm recovery', { ...ids, reason, max_retries: note.maxRetries })
-      return
-    }
+    case 'orphaned':
+    case 'taken_up':
     case 'attempting':
-      meter.count('vm_recovery_attempts_total', { reason: orphanReason(note.reason) })
-      log.info('attempting vm recovery', { ...ids, attempt: note.attempt, reason: orphanReason(note.reason) })
+      narrateBegin(note, record, ids, voice)
       return
     case 'attempt_failed':
       log.warn('vm recovery attempt failed', {
@@ -83,7 +70,38 @@ export function narrate(note: Note, record: InstanceRecord, voice: Voice): void 
   }
 }
 
-function narrateEnd(note: Extract<Note, { kind: 'episode_ended' }>, ids: Readonly<Record<string, string | number>>, voice: Voice): void {
+type Ids = Readonly<Record<string, string | number>>
+
+function narrateBegin(
+  note: Extract<Note, { kind: 'orphaned' | 'taken_up' | 'attempting' }>,
+  record: InstanceRecord,
+  ids: Ids,
+  { log, meter, nowMs, detectionMs }: Voice,
+): void {
+  const reason = orphanReason(note.reason)
+  if (note.kind === 'attempting') {
+    meter.count('vm_recovery_attempts_total', { reason })
+    const { attempt, trigger, by } = note
+    log.info('attempting vm recovery', { ...ids, attempt, reason, trigger, ...(by !== null && { actor: by }) })
+    return
+  }
+  if (note.kind === 'orphaned') {
+    meter.count('vm_orphaned_total', { reason })
+    log.error('orphaned vm detected', {
+      ...ids,
+      process_id: `${record.desired.id}-${record.incarnation}`,
+      reason,
+      last_seen: new Date(note.lastSeenMs).toISOString(),
+      downtime_ms: nowMs - (record.lastExit?.atMs ?? nowMs),
+      detection_ms: detectionMs,
+    })
+    if (!note.recovering) return
+  }
+  const dataLoss = note.kind === 'orphaned' && note.dataLoss && { allow_data_loss: true }
+  log.info('starting vm recovery', { ...ids, reason, max_retries: note.maxRetries, ...dataLoss })
+}
+
+function narrateEnd(note: Extract<Note, { kind: 'episode_ended' }>, ids: Ids, voice: Voice): void {
   const { log, meter } = voice
   const reason = orphanReason(note.reason)
   meter.count('vm_recovery_episodes_total', { reason, outcome: note.outcome })
@@ -107,7 +125,7 @@ function narrateEnd(note: Extract<Note, { kind: 'episode_ended' }>, ids: Readonl
       log.info('recovery cancelled', {
         ...ids,
         attempt: note.attempts,
-        cause: note.outcome === 'cancelled' ? 'newer wish' : 'self recovered',
+        cause: note.switchedOff ? 'switched off' : note.outcome === 'cancelled' ? 'newer wish' : 'self recovered',
       })
       return
     default:

@@ -25,6 +25,7 @@ export interface ScannerDeps {
   readonly meter: Meter
   readonly instances: Instances
   readonly runtimes: readonly Runtime[]
+  /** Read anew after each scan. */
   readonly detectionIntervalMs: number
   readonly statusIntervalMs: number
   readonly startPatienceMs: number
@@ -82,8 +83,14 @@ export function createScanner(deps: ScannerDeps): Scanner {
       )
       const first = Promise.all(deps.runtimes.flatMap((runtime) => [refresh(runtime), scan(runtime)]))
       for (const runtime of deps.runtimes) {
-        repeats.every(deps.detectionIntervalMs, () => scan(runtime))
-        repeats.every(deps.statusIntervalMs, () => refresh(runtime))
+        repeats.every(
+          () => deps.detectionIntervalMs,
+          () => scan(runtime),
+        )
+        repeats.every(
+          () => deps.statusIntervalMs,
+          () => refresh(runtime),
+        )
       }
       await waitAtMost(deps.clock, deps.startPatienceMs, first)
     },
@@ -144,10 +151,10 @@ function strayTeller({ instances, log }: ScannerDeps): (runtime: Runtime, ids: I
 function createRepeats(clock: Clock) {
   const cancels = new Set<() => void>()
   let closed = false
-  const every = (intervalMs: number, run: () => Promise<void>) => {
+  const every = (intervalMs: () => number, run: () => Promise<void>) => {
     const arm = () => {
       if (closed) return
-      const cancel = clock.after(intervalMs, () => {
+      const cancel = clock.after(intervalMs(), () => {
         cancels.delete(cancel)
         void run().finally(arm)
       })

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { desired, ID } from '../../../tests/support/agent-world.ts'
 import { ManualClock, seededRandom } from '../../../tests/support/manual-clock.ts'
-import { POLICY } from '../../../tests/support/plan-world.ts'
+import { MODES_ON, POLICY } from '../../../tests/support/plan-world.ts'
 import { err, ok } from '../../base/result.ts'
 import type { Observed } from '../../contracts/agent-protocol.ts'
 import { failure } from '../../contracts/errors.ts'
@@ -66,9 +66,11 @@ function moving() {
     journal: async () => (world.diskFull ? err(failure('disk_full', 'No room left to write /j.', { path: '/j' })) : ok(undefined)),
     removeFiles: async () => ok(undefined),
     policyFor: () => POLICY,
+    modesFor: () => MODES_ON,
     gate: OPEN_GATE,
     gated: () => false,
     changed: (changed: Entry) => void told.push(observedOf(changed)),
+    adoptReservation() {},
     releaseReservation() {},
   }
   const record = newRecord(desired({ spec }), 0)

@@ -7,6 +7,7 @@ import type { Transition } from '../../contracts/agent-protocol.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { Meter } from '../../contracts/metrics.ts'
+import type { ModesInForce } from '../../contracts/modes.ts'
 import type { Runtime } from '../../contracts/spec.ts'
 import type { Done } from '../execute/execute.ts'
 import type { Action, Facts, Note, RecoveryPolicy, Step } from '../model/plan.ts'
@@ -37,11 +38,13 @@ export interface StepperDeps {
   /** Removes the directory of a deleted instance. */
   removeFiles(id: InstanceId): Promise<Result<void, Failure>>
   policyFor(record: InstanceRecord): RecoveryPolicy
+  modesFor(record: InstanceRecord): ModesInForce
   /** Its checks must pass before a start counts as verified. */
   gated(record: InstanceRecord): boolean
   readonly gate: Pick<Gate, 'turnOf' | 'stands' | 'concluded'>
   /** Told after each journalled change and each change of health; must not throw. */
   changed(entry: Entry): void
+  adoptReservation(record: InstanceRecord): void
   releaseReservation(id: InstanceId): void
 }
 
@@ -226,6 +229,7 @@ export class Stepper {
 
   #facts(entry: Entry, record: InstanceRecord): Facts {
     const { clock, random } = this.#deps
+    entry.modes = this.#deps.modesFor(record)
     return factsFor(entry, {
       nowMs: clock.wallMs(),
       gated: this.#deps.gated(record),
@@ -261,7 +265,7 @@ export class Stepper {
         })
       }
       entry.trouble = written.error
-      if (written.error.code !== 'disk_full' || !leadsAway(record)) {
+      if (!leadsAway(record)) {
         this.#tell(entry)
         return false
       }
@@ -270,6 +274,7 @@ export class Stepper {
       entry.trouble = null
       entry.unwritten = false
     }
+    const held = holdsReservation(entry.record)
     entry.record = record
     entry.outbox = [...entry.outbox, ...transitions].slice(-this.#deps.limits.outboxMax)
     const detectionMs = entry.eventAtMs === null ? null : this.#deps.clock.elapsedMs() - entry.eventAtMs
@@ -282,7 +287,10 @@ export class Stepper {
       detectionMs,
     }
     for (const { note, record: at } of draft.notes) narrate(note, at, voice)
-    if (!holdsReservation(record) && record.phase.kind !== 'preparing') this.#deps.releaseReservation(record.desired.id)
+    if (holdsReservation(record)) {
+      // Found running without having been prepared.
+      if (!held) this.#deps.adoptReservation(record)
+    } else if (record.phase.kind !== 'preparing') this.#deps.releaseReservation(record.desired.id)
     this.#tell(entry)
     return true
   }

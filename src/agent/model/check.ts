@@ -15,6 +15,8 @@ export interface Subject {
   readonly spec: InstanceSpec
   readonly addresses: readonly Address[]
   readonly startedAtMs: number
+  /** Its start was proven before: its start checks are not run again. */
+  readonly proven: boolean
 }
 
 /** What one run of a check found. `inconclusive`: nothing follows from it, such as a deadline missed because this process was asleep. */

@@ -1,7 +1,7 @@
 // The words between the planner and the shells: what it is told (Facts), what it answers (Step).
 import type { ErrorCode, Failure } from '../../contracts/errors.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
-import type { Exit, HealthWord, Reason } from '../../contracts/phase.ts'
+import type { Exit, HealthWord, Reason, Trigger } from '../../contracts/phase.ts'
 import type { RecoveryMode } from '../../contracts/spec.ts'
 import type { InstanceRecord } from './record.ts'
 
@@ -41,7 +41,7 @@ export interface RecoveryPolicy {
   readonly recoveryTimeoutMs: number
   /** An incarnation that ran this long clears the count of failures. */
   readonly stableAfterMs: number
-  /** Without checks an incarnation counts as verified after running this long. */
+  /** An attempt counts as a success after living this long, however soon its checks pass; without checks it is verified by that. */
   readonly verifyAfterMs: number
   /** How long a quarantine lasts before one trial start. */
   readonly cooldownMs: number
@@ -107,8 +107,18 @@ export type Note =
       readonly lastSeenMs: number
       readonly maxRetries: number
       readonly recovering: boolean
+      /** A living workload was ended because its checks failed and allow_data_loss permits that. */
+      readonly dataLoss: boolean
     }
-  | { readonly kind: 'attempting'; readonly attempt: number; readonly reason: Reason }
+  /** A recovery that was off is on now, and takes up what had ended meanwhile. */
+  | { readonly kind: 'taken_up'; readonly reason: Reason; readonly maxRetries: number }
+  | {
+      readonly kind: 'attempting'
+      readonly attempt: number
+      readonly reason: Reason
+      readonly trigger: Trigger
+      readonly by: string | null
+    }
   | {
       readonly kind: 'attempt_failed'
       readonly attempt: number
@@ -125,6 +135,8 @@ export type Note =
       readonly totalMs: number
       readonly attemptMs: number
       readonly code: ErrorCode | null
+      /** Cancelled because recovery was switched off. */
+      readonly switchedOff?: true
     }
   /** `windowMs`: since the first of these ends. */
   | { readonly kind: 'crash_looping'; readonly failures: number; readonly windowMs: number; readonly detail: string }

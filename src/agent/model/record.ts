@@ -12,6 +12,10 @@ export const Episode = z.object({
   lastSeenMs: z.number(),
   /** Spent waiting for its turn; its time budget does not count that. */
   queuedMs: z.number().default(0),
+  /** A living workload was ended for it, as allow_data_loss permits. */
+  dataLoss: z.boolean().default(false),
+  /** Its attempt under way was asked for by hand, and goes on when recovery is switched off. */
+  forced: z.boolean().default(false),
 })
 export type Episode = z.infer<typeof Episode>
 

@@ -1,10 +1,10 @@
+// What a driver says of its runtime, bounded.
 import type { Clock } from '../../base/clock.ts'
 import { withDeadline } from '../../base/deadline.ts'
 import type { RuntimeStatus } from '../../contracts/agent-protocol.ts'
 import type { Runtime } from '../../contracts/spec.ts'
 import type { Driver } from '../drivers/driver.ts'
 
-/** The word of one driver on its runtime, bounded. */
 export async function statusOf(
   clock: Clock,
   driver: Driver | undefined,

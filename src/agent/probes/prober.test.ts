@@ -21,7 +21,7 @@ const exec = (name: string, given: Partial<Checks[number]> = {}) =>
 function subject(checks: Checks, given: Partial<Subject> = {}): Subject {
   const spec = compileSpec(InstanceInput.parse({ command: ['x'], health: checks }))
   if (!spec.ok) throw new Error(spec.error.detail)
-  return { id: idOf(1), incarnation: 1, nonce: 'n', spec: spec.value, addresses: [], startedAtMs: 0, ...given }
+  return { id: idOf(1), incarnation: 1, nonce: 'n', spec: spec.value, addresses: [], startedAtMs: 0, proven: false, ...given }
 }
 
 function setup(
@@ -168,6 +168,15 @@ describe('kinds', () => {
     await clock.advance(60_000)
     expect(times('start')).toHaveLength(tries + 1)
     expect(times('ready').length).toBeGreaterThan(4)
+  })
+
+  test('a start that was proven before is not asked for again: ready and live begin at once', async () => {
+    const { clock, prober, times } = setup({ exec: async ([name]) => ok(name === 'start' ? 1 : 0) })
+    const checks = [exec('start', { kind: 'start' }), exec('ready', { kind: 'ready' }), exec('live', { kind: 'live' })]
+    prober.set(subject(checks, { proven: true }))
+    await clock.advance(30_000)
+    expect(times('start')).toEqual([])
+    expect(Math.min(times('ready').length, times('live').length)).toBeGreaterThan(1)
   })
 
   test('a start check needs its successes in a row, and all start checks have to pass', async () => {

@@ -94,7 +94,8 @@ class TimedProber implements Prober {
     const watch: Watch = { subject, ended: new AbortController(), tasks: tasksOf(subject, evidence, config), bornMs }
     this.#watches.set(subject.id, watch)
     const gated = watch.tasks.some(({ check }) => check.kind === 'start')
-    for (const task of watch.tasks) if (!(gated && waitsForStart(task))) this.#timeline.add([watch, task], clock.elapsedMs())
+    const waits = subject.proven ? ({ check }: Task) => check.kind === 'start' : waitsForStart
+    for (const task of watch.tasks) if (!(gated && waits(task))) this.#timeline.add([watch, task], clock.elapsedMs())
   }
 
   drop(id: InstanceId): void {

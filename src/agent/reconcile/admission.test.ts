@@ -58,3 +58,12 @@ test('PLACE-2 the sum of caps never passes what is allocatable, in any interleav
     }),
   )
 })
+
+test('C47: under pressure what holds its place is recovered all the same; only new ones are refused', () => {
+  const [held, fresh] = [1, 2].map((id) => InstanceId.parse(`inst_${String(id).padStart(20, '0')}`))
+  const ledger = createLedger((ask, reservedMemoryBytes) => admit(ask, { ...room, reservedMemoryBytes, pressure: ['memory'] }))
+  const ask = { memoryBytes: 10, cpuMillis: 1000 }
+  ledger.adopt(held!, ask)
+  expect(ledger.take(held!, ask)).toMatchObject({ ok: true })
+  expect(ledger.take(fresh!, ask)).toMatchObject({ ok: false, error: { code: 'node_pressure' } })
+})

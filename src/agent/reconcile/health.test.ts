@@ -41,7 +41,7 @@ const measured = (measurement: Measurement, { index = 0, ageMs = 1e9, wokenLate 
 
 /** What the given measurements lead to, and the word after each. */
 function outcomeOf(checks: readonly PlannedCheck[], measurements: readonly (Measurement | readonly [Measurement, Fact])[]) {
-  let state: HealthState = newHealth(checks)
+  let state: HealthState = newHealth(checks, false)
   const words = [verdict(state).health]
   const counted: boolean[] = []
   for (const given of measurements) {
@@ -140,7 +140,7 @@ describe('what does not count', () => {
   })
 
   test('T44: the wall clock plays no part: only age and rows do', () => {
-    const state = newHealth([check('live')])
+    const state = newHealth([check('live')], false)
     const fold = (from: HealthState, atMs: number) => foldMeasured(from, { ...measured(FAIL, {}), atMs }).state
     const jumped = [3_600_000, -3_600_000, 0].reduce(fold, state)
     const steady = [0, 0, 0].reduce(fold, state)
@@ -150,7 +150,7 @@ describe('what does not count', () => {
   test('a measurement of a check that does not exist', () => {
     const { state, counted } = outcomeOf([check('live')], [[FAIL, { index: 7 }]])
     expect(counted).toEqual([false])
-    expect(state).toEqual(newHealth([check('live')]))
+    expect(state).toEqual(newHealth([check('live')], false))
   })
 })
 
@@ -187,6 +187,19 @@ describe('kinds', () => {
         ],
       ).verdict.startFailed,
     ).toBe(false)
+  })
+
+  test('a start that was given up for late and passes after all is no longer held against it, by as many passes as prove a start', () => {
+    const late = Array.from({ length: 50 }, () => [FAIL, { ageMs: 20_000 }] as const)
+    expect(outcomeOf([START], late).verdict.startFailed).toBe(true)
+    expect(outcomeOf([START], [...late, PASS]).verdict).toMatchObject({ health: 'healthy', startFailed: false })
+  })
+
+  test('what was verified before has proven its start, and nothing else: it is healthy when something passes', () => {
+    const state = newHealth([check('engine'), START], true)
+    expect(verdict(state)).toMatchObject({ health: 'unknown', startFailed: false })
+    const { state: seen } = foldMeasured(state, measured(PASS, {}))
+    expect(verdict(seen)).toMatchObject({ health: 'healthy', startFailed: false })
   })
 
   test('a proven start stays proven', () => {

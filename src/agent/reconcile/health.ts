@@ -22,11 +22,12 @@ export interface Folded {
   readonly counted: boolean
 }
 
-export function newHealth(checks: readonly PlannedCheck[]): HealthState {
+/** `proven`: its start checks have passed, before this began. */
+export function newHealth(checks: readonly PlannedCheck[], proven: boolean): HealthState {
   const standings = checks.map(({ name, kind }) => ({
     name,
     kind,
-    passing: null,
+    passing: proven && kind === 'start' ? true : null,
     failuresInRow: 0,
     successesInRow: 0,
     lastDetail: '',
@@ -65,7 +66,8 @@ function foldCheck(
       return seen
     case 'pass': {
       const successesInRow = seen.successesInRow + 1
-      const needed = standing.passing === false ? check.recoveryThreshold : check.successThreshold
+      // Start checks end with what proves a start; one that was given up for late needs no more than that either.
+      const needed = standing.passing === false && check.kind !== 'start' ? check.recoveryThreshold : check.successThreshold
       return { ...seen, failuresInRow: 0, successesInRow, passing: successesInRow >= needed ? true : standing.passing }
     }
     case 'fail': {
@@ -104,7 +106,7 @@ export function verdict({ standings }: Pick<HealthState, 'standings'>): Verdict 
   const waiting = own.find(({ passing }) => passing === null)
   if (waiting) return { ...base, health: 'starting', detail: waiting.lastDetail && explain(waiting) }
   // An engine that cannot be asked says nothing against checks that pass.
-  return { ...base, health: own.length > 0 || standings.some(({ passing }) => passing === true) ? 'healthy' : 'unknown' }
+  return { ...base, health: standings.some(({ passing, lastAtMs }) => passing === true && lastAtMs !== null) ? 'healthy' : 'unknown' }
 }
 
 const explain = ({ name, lastDetail, failuresInRow }: CheckStanding) =>

@@ -1,10 +1,11 @@
 // Small builders the planner is made of: each takes a record and gives the next one. No clock, no randomness.
 
 import { fingerprint } from '../../base/hash.ts'
+import type { Desired } from '../../contracts/agent-protocol.ts'
 import type { Failure } from '../../contracts/errors.ts'
-import type { Attempt, Exit, LastError, Phase, Reason } from '../../contracts/phase.ts'
+import type { Attempt, Exit, LastError, Phase, Reason, Trigger } from '../../contracts/phase.ts'
 import type { Action, Facts, Note, SeenObject, Step } from '../model/plan.ts'
-import { ATTEMPTS_KEPT, type InstanceRecord } from '../model/record.ts'
+import { ATTEMPTS_KEPT, type Episode, type InstanceRecord } from '../model/record.ts'
 
 export const step = (
   record: InstanceRecord,
@@ -58,8 +59,11 @@ const wasSetBack = (momentMs: number, nowMs: number): boolean => nowMs < momentM
 /** Not yet `dueMs`, counted from `sinceMs`. */
 export const tooEarly = (sinceMs: number, dueMs: number, nowMs: number): boolean => nowMs < dueMs && !wasSetBack(sinceMs, nowMs)
 
-/** What a start depends on. Labels are not part of it: a changed label restarts nothing. */
-export const specKey = (record: InstanceRecord): string => fingerprint(record.desired.spec)
+/** What a start depends on. Labels and modes are not part of it: changing them restarts nothing. */
+export const specKey = ({ desired: { spec } }: InstanceRecord): string => fingerprint({ ...spec, recoveryMode: null })
+
+/** The generation of the newest change that asks for something to be done. */
+export const wishOf = ({ wishGeneration, generation }: Desired): number => wishGeneration ?? generation
 
 export const specChanged = (record: InstanceRecord): boolean => record.incarnation > 0 && record.startedSpec !== specKey(record)
 
@@ -83,16 +87,23 @@ export function closeAttempt(
   return { ...record, attempts: [...record.attempts.slice(0, -1), { ...last, outcome, endedAtMs: nowMs, error }] }
 }
 
+const TRIGGERS: Partial<Record<Reason, Trigger>> = { forced: 'forced', healer: 'healer', requested: 'wished' }
+
 /** Begins an attempt: the next incarnation, in state preparing. `clean` starts counting from zero, as a person's wish does. */
 export function beginAttempt(record: InstanceRecord, facts: Facts, reason: Reason, clean: boolean): Step {
   const { desired } = record
   const changed = specChanged(record)
   const episode = record.episode && !clean ? { ...record.episode, attempts: record.episode.attempts + 1 } : null
   const incarnation = nextIncarnation(record, facts)
+  const trigger = TRIGGERS[reason] ?? 'automatic'
+  const by = trigger === 'automatic' ? null : desired.wishedBy
   const attempt: Attempt = {
     incarnation,
     attempt: episode?.attempts ?? 1,
     reason,
+    trigger,
+    by,
+    dataLoss: episode?.dataLoss ?? false,
     startedAtMs: facts.nowMs,
     endedAtMs: null,
     outcome: 'running',
@@ -116,9 +127,25 @@ export function beginAttempt(record: InstanceRecord, facts: Facts, reason: Reaso
     hostPorts: changed ? [] : record.hostPorts,
     attempts: [...closed.attempts, attempt].slice(-ATTEMPTS_KEPT),
   }
-  const notes: Note[] = episode ? [{ kind: 'attempting', attempt: episode.attempts, reason: episode.reason }] : []
+  const notes: Note[] = episode ? [{ kind: 'attempting', attempt: episode.attempts, reason: episode.reason, trigger, by }] : []
   return step(move(next, { kind: 'preparing', ...common(next, facts, reason) }), `incarnation ${next.incarnation}: ${reason}`, { notes })
 }
+
+/** An automatic recovery is under way that is not wanted any more. One asked for by hand is. */
+export const isSwitchedOff = ({ episode }: InstanceRecord, { policy }: Facts): boolean =>
+  policy.mode !== 'on' && episode !== null && !episode.forced
+
+/** A new episode, before its first attempt. */
+export const newEpisode = (reason: Reason, lastSeenMs: number, nowMs: number, rest: Partial<Episode> = {}): Episode => ({
+  reason,
+  startedAtMs: nowMs,
+  attempts: 0,
+  lastSeenMs,
+  queuedMs: 0,
+  dataLoss: false,
+  forced: false,
+  ...rest,
+})
 
 /** Ends an episode without success, for instance because a person stopped the instance. */
 export function endEpisode(
@@ -140,6 +167,7 @@ export function endEpisode(
         totalMs: facts.nowMs - episode.startedAtMs,
         attemptMs: 0,
         code: null,
+        ...(outcome === 'cancelled' && record.desired.want === 'running' && isSwitchedOff(record, facts) && { switchedOff: true as const }),
       },
     ],
   }

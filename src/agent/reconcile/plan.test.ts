@@ -49,6 +49,22 @@ describe('start and verification', () => {
     world.wish({ healSeq: 1 })
     expect(world.kind).toBe('running')
   })
+  test('a start whose answer was lost, and that worked, is found running, whatever its recovery mode; nothing is started for it', () => {
+    for (const mode of ['on', 'observe', 'off'] as const) {
+      const world = new World()
+      world.policy = { ...world.policy, mode }
+      world.startFails = failure('runtime_unreachable', 'the answer was lost')
+      world.settle()
+      expect(world.kind).toBe('failed')
+      const { incarnation, nonce } = world.record
+      world.objects = [{ incarnation, nonce, state: 'running', exit: null, matches: true, startedAtMs: world.nowMs }]
+      world.settle()
+      expect(world.record.phase).toMatchObject({ kind: 'running', reason: 'self_recovered' })
+      world.pass(1000)
+      expect(world.record).toMatchObject({ verified: true, incarnation: 1 })
+      expect(world.actions.map(({ kind }) => kind)).toEqual(['prepare', 'start'])
+    }
+  })
   test('an error that retrying cannot mend ends the matter, also for a running instance', () => {
     const world = up()
     world.pass(20_000)

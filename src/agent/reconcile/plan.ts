@@ -17,14 +17,17 @@ import {
   common,
   currentObject,
   endEpisode,
+  isSwitchedOff,
   lastError,
   move,
+  newEpisode,
   specChanged,
   step,
   tooEarly,
+  wishOf,
   withError,
 } from './moves.ts'
-import { startFailed, unfit } from './recover.ts'
+import { forced, lostBy, startFailed, takenUp, unfit } from './recover.ts'
 import { planRunning } from './running.ts'
 
 /** How long to wait before an effect that failed without ending the state is tried again. */
@@ -90,20 +93,29 @@ function planUp(record: InstanceRecord, facts: Facts): Step {
 
 /** Completed and failed rest until somebody wishes something new. The healer's wish counts for failed only. */
 function planEnded(record: InstanceRecord, facts: Facts): Step {
-  const { desired, acted, attemptGeneration } = record
-  if (desired.generation <= attemptGeneration) return step(record, 'at rest')
+  const { desired, acted, attemptGeneration, phase } = record
   const healed = desired.healSeq > acted.healSeq
   const asked = desired.restartSeq > acted.restartSeq || desired.recoverSeq > acted.recoverSeq
+  const isOff = phase.kind === 'failed' && phase.reason === 'recovery_off'
+  if (isOff && facts.policy.mode === 'on' && !asked && !specChanged(record)) return selfRecovered(record, facts) ?? takenUp(record, facts)
+  if (wishOf(desired) <= attemptGeneration) return selfRecovered(record, facts) ?? step(record, 'at rest')
   if (healed && !asked && !specChanged(record)) {
     if (record.phase.kind === 'failed') return beginAttempt(record, facts, 'healer', false)
     return step({ ...record, acted: { ...acted, healSeq: desired.healSeq } }, 'nothing to heal')
   }
-  return beginAttempt(record, facts, desired.recoverSeq > acted.recoverSeq ? 'forced' : 'requested', true)
+  return desired.recoverSeq > acted.recoverSeq ? forced(record, facts) : beginAttempt(record, facts, 'requested', true)
+}
+
+/** Recovery was switched off in the middle of an automatic attempt, and nothing of it lives. */
+function letGo(record: InstanceRecord, facts: Facts): Step {
+  const { record: closed, notes } = endEpisode(record, facts, 'cancelled')
+  return step(move(closed, { kind: 'failed', ...common(closed, facts, 'recovery_off') }), `recovery is now ${facts.policy.mode}`, { notes })
 }
 
 function planPreparing(record: InstanceRecord, facts: Facts): Step {
   const { outcome } = facts
   if (isOvertaken(record)) return beginAnew(record, facts)
+  if (isSwitchedOff(record, facts)) return letGo(record, facts)
   if (outcome?.action === 'prepare') {
     if (!outcome.ok) return outcome.failure.code === 'cancelled' ? step(record, 'cancelled') : startFailed(record, facts, outcome.failure)
     // A recovery asked for meanwhile is this start.
@@ -156,6 +168,7 @@ function planStarting(record: InstanceRecord, facts: Facts): Step {
   if (alive.length > 0)
     return step(record, 'an older incarnation still lives', { action: { kind: 'stop', id: record.desired.id, objects: alive } })
   const current = currentObject(record, seen.objects)
+  if (isSwitchedOff(record, facts) && (!current || current.state === 'created')) return letGo(record, facts)
   if (!current && seen.objects.some((object) => object.incarnation >= record.incarnation))
     return beginAttempt(record, facts, record.phase.reason, record.episode === null)
   // A process that ended at once is a crash, not a failed start: it did run.
@@ -191,9 +204,9 @@ function planStopping(record: InstanceRecord, facts: Facts): Step {
   const gone = { ...record, lastExit: exit }
   const { reason } = record.phase
   if (reason === 'unhealthy_restart')
-    return unfit(gone, facts, failure('health_check_failed', record.phase.lastError?.detail ?? 'Its checks failed.'), 'health_check_failed')
+    return unfit(gone, facts, failure('health_check_failed', record.phase.lastError?.detail ?? 'Its checks failed.'), true)
   if (reason === 'start_failed')
-    return unfit(gone, facts, failure('not_verified', record.phase.lastError?.detail ?? 'Its start checks failed.'), 'health_check_failed')
+    return unfit(gone, facts, failure('not_verified', record.phase.lastError?.detail ?? 'Its start checks failed.'), false)
   const { record: closed, notes } = endEpisode(gone, facts, 'cancelled')
   const begun = beginAttempt(closed, facts, reason, true)
   return { ...begun, notes: [...notes, ...begun.notes] }
@@ -202,23 +215,23 @@ function planStopping(record: InstanceRecord, facts: Facts): Step {
 /** Recovering or crash looping: wait for the due time, unless somebody asks for it now or it came back by itself. */
 function planWaiting(record: InstanceRecord, facts: Facts, dueMs: number): Step {
   const { desired, acted } = record
-  if (desired.recoverSeq > acted.recoverSeq) return beginAttempt({ ...record, failures: 0 }, facts, 'forced', false)
+  if (desired.recoverSeq > acted.recoverSeq) return forced(record, facts)
   if (isOvertaken(record)) return beginAnew(record, facts)
   if (facts.seen.kind === 'unknown') return step(record, 'the runtime does not answer', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
-  const current = currentObject(record, facts.seen.objects)
-  if (current?.matches && current.state === 'running') {
-    const { record: closed, notes } = endEpisode(record, facts, 'self_recovered')
-    const back = { ...closed, startedAtMs: current.startedAtMs ?? facts.nowMs, verified: false }
-    return step(move(back, { kind: 'running', ...common(back, facts, 'self_recovered') }), 'it runs again by itself', { notes })
-  }
-  if (facts.policy.mode !== 'on') {
-    const { record: closed, notes } = endEpisode(record, facts, 'cancelled')
-    return step(move(closed, { kind: 'failed', ...common(closed, facts, 'recovery_off') }), `recovery is now ${facts.policy.mode}`, {
-      notes,
-    })
-  }
+  const back = selfRecovered(record, facts)
+  if (back) return back
+  if (facts.policy.mode !== 'on') return letGo(record, facts)
   if (tooEarly(record.phase.sinceMs, dueMs, facts.nowMs)) return step(record, 'waiting for the next attempt', { wakeAtMs: dueMs })
   return beginInTurn(record, facts)
+}
+
+/** It runs after all: the answer to its start was lost, or somebody else started it. */
+function selfRecovered(record: InstanceRecord, facts: Facts): Step | undefined {
+  const current = facts.seen.kind === 'known' ? currentObject(record, facts.seen.objects) : undefined
+  if (!current?.matches || current.state !== 'running') return undefined
+  const { record: closed, notes } = endEpisode(record, facts, 'self_recovered')
+  const back = { ...closed, startedAtMs: current.startedAtMs ?? facts.nowMs, verified: false }
+  return step(move(back, { kind: 'running', ...common(back, facts, 'self_recovered') }), 'it runs again by itself', { notes })
 }
 
 /** An automatic attempt waits for its turn; that time is not its own. */
@@ -232,7 +245,7 @@ function beginInTurn(record: InstanceRecord, facts: Facts): Step {
 /** Quarantine is lifted by hand, by a new spec, or by its cooldown, which permits one trial start. The healer does not lift it. */
 function planQuarantined(record: InstanceRecord, facts: Facts, untilMs: number): Step {
   const { desired, acted } = record
-  if (desired.recoverSeq > acted.recoverSeq) return beginAttempt(record, facts, 'forced', true)
+  if (desired.recoverSeq > acted.recoverSeq) return forced(record, facts)
   if (desired.restartSeq > acted.restartSeq || specChanged(record)) return beginAttempt(record, facts, 'requested', true)
   if (desired.healSeq > acted.healSeq)
     return step({ ...record, acted: { ...acted, healSeq: desired.healSeq } }, 'a quarantine is not lifted by the healer', {
@@ -240,17 +253,10 @@ function planQuarantined(record: InstanceRecord, facts: Facts, untilMs: number):
     })
   const early = tooEarly(record.phase.sinceMs, untilMs, facts.nowMs)
   if (facts.policy.mode !== 'on' || early) return step(record, 'quarantined', { wakeAtMs: early ? untilMs : null })
-  const { lastError: error } = record.phase
   const trial: InstanceRecord = {
     ...closeAttempt(record, 'cancelled', facts.nowMs),
     failures: Math.max(record.failures, facts.policy.maxRetries),
-    episode: {
-      reason: error?.code === 'process_mismatch' ? 'process_mismatch' : 'process_dead',
-      startedAtMs: facts.nowMs,
-      attempts: 0,
-      lastSeenMs: record.startedAtMs ?? facts.nowMs,
-      queuedMs: 0,
-    },
+    episode: newEpisode(lostBy(record), record.startedAtMs ?? facts.nowMs, facts.nowMs),
   }
   if (facts.turn.kind !== 'granted') return step(record, 'cooled down, and waits for its turn', { waitsFor: facts.turn })
   return beginInTurn(trial, facts)

@@ -12,12 +12,12 @@ import type { Exit, LastError, Reason } from '../../contracts/phase.ts'
 import { formatMemory } from '../../contracts/units.ts'
 import type { Facts, Note, Step } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
-import { closeAttempt, common, describeExit, lastError, move, step } from './moves.ts'
+import { beginAttempt, closeAttempt, common, describeExit, lastError, move, newEpisode, specChanged, step } from './moves.ts'
 
 /** Waiting for an engine to come back is no attempt: ask again soon. */
 const RUNTIME_RETRY_MS = 2000
 
-type Cause = { readonly reason: Reason; readonly failure: Failure; readonly ended: boolean }
+type Cause = { readonly reason: Reason; readonly failure: Failure; readonly ended: boolean; readonly dataLoss?: true }
 
 /** The current incarnation ended by itself, vanished, or is not ours any more. */
 export function ended(record: InstanceRecord, facts: Facts, exit: Exit | null, reason: 'process_dead' | 'process_mismatch'): Step {
@@ -80,8 +80,37 @@ export function startFailed(record: InstanceRecord, facts: Facts, why: Failure):
 }
 
 /** Checks failed and data loss is permitted, or start checks never passed: the incarnation has been stopped, try again. */
-export function unfit(record: InstanceRecord, facts: Facts, why: Failure, reason: Reason): Step {
-  return again(record, facts, { reason, ended: true, failure: why })
+export function unfit(record: InstanceRecord, facts: Facts, why: Failure, dataLoss: boolean): Step {
+  return again(record, facts, { reason: 'health_check_failed', ended: true, failure: why, ...(dataLoss && { dataLoss }) })
+}
+
+/** Asked for by hand: now, counting from zero, with its outcome told like that of any recovery. What never ran has nothing to recover. */
+export function forced(record: InstanceRecord, facts: Facts): Step {
+  if (record.episode !== null)
+    return beginAttempt({ ...record, failures: 0, episode: { ...record.episode, forced: true } }, facts, 'forced', false)
+  if (!record.provisioned || specChanged(record)) return beginAttempt(record, facts, 'forced', true)
+  const { nowMs } = facts
+  const episode = newEpisode(lostBy(record), lastSeenMs(record) ?? nowMs, nowMs, { forced: true })
+  return beginAttempt({ ...record, failures: 0, ends: [], episode }, facts, 'forced', false)
+}
+
+/** Recovery is on again: what ended while it was not is recovered now, in one episode. */
+export function takenUp(record: InstanceRecord, facts: Facts): Step {
+  const { policy, nowMs, fraction } = facts
+  const reason = lostBy(record)
+  const episode = newEpisode(reason, lastSeenMs(record) ?? nowMs, nowMs)
+  const next = { ...record, episode, failures: record.failures + 1 }
+  const nextAttemptAtMs = nowMs + backoffMs(policy.backoff, record.failures, fraction)
+  return step(move(next, { kind: 'recovering', ...common(next, facts, reason), nextAttemptAtMs }), 'recovery is on again', {
+    notes: [{ kind: 'taken_up', reason, maxRetries: policy.maxRetries }],
+    wakeAtMs: nextAttemptAtMs,
+  })
+}
+
+/** As far as its last error tells. */
+export function lostBy({ phase: { lastError: error } }: InstanceRecord): Reason {
+  const code = error?.code
+  return code === 'process_mismatch' || code === 'socket_unreachable' || code === 'health_check_failed' ? code : 'process_dead'
 }
 
 function again(record: InstanceRecord, facts: Facts, cause: Cause): Step {
@@ -90,13 +119,10 @@ function again(record: InstanceRecord, facts: Facts, cause: Cause): Step {
   const stable = record.verified && record.startedAtMs !== null && nowMs - record.startedAtMs >= policy.stableAfterMs
   const failures = stable ? 0 : record.failures
   const opening = record.episode === null
-  const episode = record.episode ?? {
-    reason: cause.reason,
-    startedAtMs: nowMs,
-    attempts: 0,
-    lastSeenMs: lastSeenMs(record) ?? nowMs,
-    queuedMs: 0,
-  }
+  const dataLoss = cause.dataLoss ?? false
+  const begun = record.episode ?? newEpisode(cause.reason, lastSeenMs(record) ?? nowMs, nowMs)
+  // What follows is not what was asked for by hand.
+  const episode = { ...begun, forced: false, dataLoss: begun.dataLoss || dataLoss }
   const active = policy.mode === 'on'
   const attempt = record.attempts.at(-1)
   const notes: Note[] = []
@@ -116,12 +142,18 @@ function again(record: InstanceRecord, facts: Facts, cause: Cause): Step {
       lastSeenMs: episode.lastSeenMs,
       maxRetries: policy.maxRetries,
       recovering: active,
+      dataLoss,
     })
   const ends = cause.ended ? [...record.ends.filter((atMs) => nowMs - atMs < policy.endsWindowMs), nowMs] : record.ends
   const closed: InstanceRecord = { ...closeAttempt(record, 'failure', nowMs, error), episode, failures, ends, verified: false }
   if (!active) {
-    const kept = { ...closed, episode: null }
-    return step(move(kept, { kind: 'failed', ...common(kept, facts, 'recovery_off', error) }), `recovery is ${policy.mode}`, { notes })
+    // One that was asked for by hand, or has just been switched off, has its outcome; a death that nobody answers is no episode.
+    const { record: kept, notes: ending } = opening
+      ? { record: { ...closed, episode: null }, notes: [] }
+      : closeEpisode(closed, facts, 'failure', error)
+    return step(move(kept, { kind: 'failed', ...common(kept, facts, 'recovery_off', error) }), `recovery is ${policy.mode}`, {
+      notes: [...notes, ...ending],
+    })
   }
   const delayMs = backoffMs(policy.backoff, failures, facts.fraction)
   const late = nowMs + delayMs - episode.startedAtMs - episode.queuedMs > policy.recoveryTimeoutMs

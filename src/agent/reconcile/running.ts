@@ -4,7 +4,20 @@ import { failure } from '../../contracts/errors.ts'
 import type { Phase } from '../../contracts/phase.ts'
 import type { Facts, Note, SeenObject, Step } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
-import { closeAttempt, common, currentObject, endEpisode, lastError, move, specChanged, step, tooEarly, withError } from './moves.ts'
+import {
+  closeAttempt,
+  common,
+  currentObject,
+  endEpisode,
+  isSwitchedOff,
+  lastError,
+  move,
+  specChanged,
+  step,
+  tooEarly,
+  wishOf,
+  withError,
+} from './moves.ts'
 import { closeEpisode, ended } from './recover.ts'
 
 const RETRY_EFFECT_MS = 5000
@@ -19,7 +32,13 @@ export function planRunning(record: InstanceRecord, facts: Facts): Step {
   }
   if (current.state === 'dead') return ended(record, facts, current.exit, 'process_dead')
   if (!current.matches) return ended(record, facts, null, 'process_mismatch')
-  return planAsked(record, facts) ?? planPause(record, facts, current) ?? planChecks(record, facts) ?? planProven(record, facts)
+  return (
+    planAsked(record, facts) ??
+    planSwitchedOff(record, facts) ??
+    planPause(record, facts, current) ??
+    planChecks(record, facts) ??
+    planProven(record, facts)
+  )
 }
 
 const stopping = (record: InstanceRecord, facts: Facts, reason: Phase['reason'], because: string, error?: Phase['lastError']): Step =>
@@ -58,7 +77,7 @@ function planPause(record: InstanceRecord, facts: Facts, current: SeenObject): S
         'somebody else paused it; left alone',
       )
     // Only a wish newer than the pause resumes what somebody paused with the runtime's own tools.
-    if (phase.reason === 'paused_outside' && desired.generation <= record.attemptGeneration) return step(record, 'paused outside')
+    if (phase.reason === 'paused_outside' && wishOf(desired) <= record.attemptGeneration) return step(record, 'paused outside')
     return step(record, 'resume', { action: { kind: 'resume', id: desired.id } })
   }
   if (phase.kind === 'paused')
@@ -82,7 +101,14 @@ function planChecks(record: InstanceRecord, facts: Facts): Step | undefined {
     if (policy.mode === 'on' && policy.allowDataLoss && verdict.reason !== null)
       return { ...stopping(record, facts, 'unhealthy_restart', 'checks failed and data loss is permitted', error), notes }
     // An orphan all the same: it should serve and does not. It is counted and named, and nothing is done to it.
-    const orphaned: Note = { kind: 'orphaned', reason, lastSeenMs: nowMs, maxRetries: policy.maxRetries, recovering: false }
+    const orphaned: Note = {
+      kind: 'orphaned',
+      reason,
+      lastSeenMs: nowMs,
+      maxRetries: policy.maxRetries,
+      recovering: false,
+      dataLoss: false,
+    }
     return step(
       move(record, { kind: 'degraded', ...common(record, facts, reason, error) }),
       'checks failed; it lives, so it is left alone',
@@ -98,27 +124,46 @@ function planChecks(record: InstanceRecord, facts: Facts): Step | undefined {
   return undefined
 }
 
-/** Verified once: by its checks, or by having lived long enough. Stable later: the count of failures starts anew. */
+/**
+ * Verified once: by its checks, or by having lived for `verifyAfterMs`. An attempt has succeeded when it is both, what it was started
+ * with is what is wished (or it would be on its way to another start), and its checks do not fail. Stable later: the count of failures
+ * starts anew.
+ */
 function planProven(record: InstanceRecord, facts: Facts): Step {
   const { verdict, policy, nowMs } = facts
   const startedAtMs = record.startedAtMs ?? nowMs
-  const proven = verdict.gated ? verdict.health === 'healthy' : !tooEarly(startedAtMs, startedAtMs + policy.verifyAfterMs, nowMs)
+  const livedAtMs = startedAtMs + policy.verifyAfterMs
+  const lived = !tooEarly(startedAtMs, livedAtMs, nowMs)
   if (!record.verified) {
-    if (!proven) return step(record, 'not verified yet', { wakeAtMs: verdict.gated ? null : startedAtMs + policy.verifyAfterMs })
-    const { record: closed, notes } = closeEpisode(
-      closeAttempt({ ...record, verified: true, provisioned: true }, 'success', nowMs),
-      facts,
-      'success',
-      null,
-    )
-    return step(move(closed, { kind: 'running', ...common(closed, facts, 'verified', null), sinceMs: record.phase.sinceMs }), 'verified', {
+    const proven = verdict.gated ? verdict.health === 'healthy' : lived
+    if (!proven) return step(record, 'not verified yet', { wakeAtMs: verdict.gated ? null : livedAtMs })
+    const { record: closed, notes } = lived ? succeeded(record, facts) : { record, notes: [] }
+    const verified = { ...closed, verified: true, provisioned: true }
+    const phase = { ...common(verified, facts, 'verified', null), sinceMs: record.phase.sinceMs }
+    return step(move(verified, { kind: 'running', ...phase }), 'verified', {
       notes,
-      wakeAtMs: startedAtMs + policy.stableAfterMs,
+      wakeAtMs: lived ? startedAtMs + policy.stableAfterMs : livedAtMs,
     })
+  }
+  const onTrial = record.attempts.at(-1)?.outcome === 'running' || record.episode !== null
+  if (onTrial && verdict.health !== 'unhealthy') {
+    if (!lived) return step(record, 'verified, and has to live on for a moment', { wakeAtMs: livedAtMs })
+    const { record: closed, notes } = succeeded(record, facts)
+    return step(closed, 'it has lived long enough', { notes, wakeAtMs: closed.failures > 0 ? startedAtMs + policy.stableAfterMs : null })
   }
   if (record.failures === 0) return step(record, 'as wished')
   const stableAtMs = startedAtMs + policy.stableAfterMs
   return !tooEarly(startedAtMs, stableAtMs, nowMs)
     ? step({ ...record, failures: 0 }, 'stable')
     : step(record, 'not stable yet', { wakeAtMs: stableAtMs })
+}
+
+const succeeded = (record: InstanceRecord, facts: Facts) =>
+  closeEpisode(closeAttempt(record, 'success', facts.nowMs), facts, 'success', null)
+
+/** Recovery was switched off: what is automatic ends, and what it has brought to life lives on. */
+function planSwitchedOff(record: InstanceRecord, facts: Facts): Step | undefined {
+  if (!isSwitchedOff(record, facts)) return undefined
+  const { record: closed, notes } = endEpisode(record, facts, 'cancelled')
+  return step(closed, `recovery is now ${facts.policy.mode}`, { notes })
 }

@@ -1,6 +1,7 @@
 // How instances look: the table row, the full page, the receipt. Only types come from contracts, so this stays light.
 import type { HistoryView, InstanceView, WhyView } from '../../contracts/views.ts'
 import { absolute, ago, bytes, harmless, oneLine, shortSpan, when } from './human.ts'
+import { modeText } from './modes.ts'
 import { type Paint, type Shade, shadeOf } from './paint.ts'
 import { type Column, facts, table } from './table.ts'
 
@@ -84,6 +85,8 @@ export function instancePage(each: InstanceView, width: number, nowMs: number, p
       ['node', each.node_id],
       ['app', each.app === null ? '' : `${each.app} ${each.env ?? ''} ${each.process_type ?? ''}`.trim()],
       ['addresses', lines(each.addresses.map((address) => `${addressText(address)} (${address.name})`).join('\n'))],
+      ['recovery', modeText(each.modes.recovery)],
+      ['checked', modeText(each.modes.health_checks)],
       ['labels', lines(pairs(each.labels))],
       ['metadata', lines(pairs(each.metadata))],
       ['notes', lines(each.notes.map(oneLine).join('\n'))],
@@ -156,6 +159,7 @@ export function whyText(why: WhyView, paint: Paint): string {
       ? []
       : [`last error: ${paint('bad', errorText(why.last_error))}`, `what to do: ${oneLine(why.last_error.next)}`]),
     `next:       ${oneLine(why.next)}${next}`,
+    `in force:   ${why.modes.map(oneLine).join(' ')}`,
     ...(why.nodes.length === 0
       ? []
       : ['', 'nodes:', ...why.nodes.map((node) => `  ${node.node_id}: ${node.refused_by}: ${oneLine(node.detail)}`)]),
@@ -186,10 +190,11 @@ export function historyText(history: HistoryView, width: number, nowMs: number, 
     { head: 'RUN', cell: (row) => String(row.incarnation), right: true },
     { head: 'ATTEMPT', cell: (row) => String(row.attempt), right: true, spare: true },
     { head: 'REASON', cell: (row) => row.reason, shrinksTo: 8 },
+    { head: 'TRIGGER', cell: triggerText, shrinksTo: 6, spare: true },
     { head: 'OUTCOME', cell: (row) => row.outcome, shade: (row) => (row.outcome === 'failure' ? 'bad' : undefined) },
     {
       head: 'TOOK',
-      cell: (row) => (row.ended_at === null ? '-' : shortSpan(Date.parse(row.ended_at) - Date.parse(row.started_at))),
+      cell: (row) => (row.duration_ms === null ? '-' : shortSpan(row.duration_ms)),
       right: true,
       spare: true,
     },
@@ -201,6 +206,10 @@ export function historyText(history: HistoryView, width: number, nowMs: number, 
   ]
   return parts.length === 0 ? 'nothing has happened yet\n' : parts.join('\n')
 }
+
+/** `forced by token:ann`; a life that was ended although it lived is said so. */
+const triggerText = ({ trigger, by, data_loss_permitted }: HistoryView['attempts'][number]): string =>
+  `${trigger}${by === null ? '' : ` by ${oneLine(by)}`}${data_loss_permitted ? ', data loss permitted' : ''}`
 
 const exitWord = (exit: NonNullable<HistoryView['transitions'][number]['exit']>): string =>
   exit.memory_limit_exceeded

@@ -79,7 +79,9 @@ test.each([60, 80, 100])('the tables of a replica fit a terminal of %i columns',
   }
   const at = '2026-11-21T05:00:00.000Z'
   const step = { seq: 1, at, incarnation: 12, from: 'crash_looping', to: 'crash_looping', reason: 'waiting_for_checks', error, exit: null }
-  const attempt = { incarnation: 12, attempt: 3, reason: 'crash_loop', outcome: 'self_recovered', started_at: at, ended_at: at, error }
+  const trigger = { trigger: 'forced' as const, by: 'token:operator', data_loss_permitted: true }
+  const when = { started_at: at, ended_at: at, duration_ms: 0 }
+  const attempt = { incarnation: 12, attempt: 3, reason: 'crash_loop', ...trigger, outcome: 'self_recovered', ...when, error }
   const instance = instanceView({
     name: 'hello-prod-web-0',
     addresses: [{ name: 'http', protocol: 'tcp', internal: 1, host: '127.0.0.1', port: 46031 }],

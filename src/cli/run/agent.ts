@@ -12,6 +12,7 @@ import { sendable } from '../settings.ts'
 import type { Outcome } from '../verb.ts'
 import { makeParts, readConfig, startAgentPart } from './parts.ts'
 import { servePulse } from './pulse.ts'
+import { createReload } from './reload.ts'
 import { serveOn } from './serve.ts'
 
 export interface AgentFlags {
@@ -34,13 +35,16 @@ export async function runAgent(core: Core, out: Output, flags: AgentFlags): Prom
     return err(failure('invalid_input', `--control: ${flags.control} is not an http or https address`, { field: '--control' }))
   const token = await readToken(core, flags.tokenFile)
   if (!token.ok) return token
-  const config = await readConfig(core, stateDir, { config: flags.config, nodeName: flags.nodeName })
+  const load = () => readConfig(core, stateDir, { config: flags.config, nodeName: flags.nodeName })
+  const config = await load()
   if (!config.ok) return config
   return serveOn(core, out, stateDir, 'agent', async ({ ending, cleanup }) => {
     const parts = makeParts(core, config.value.config, 'agent', (line) => void core.err.write(line))
     const agent = await startAgentPart(parts, { stateDir, controlUrl: flags.control.replace(/\/+$/, ''), token: token.value })
     if (!agent.ok) return agent
     cleanup.add('agent', () => agent.value.close())
+    const { log } = parts
+    ending.onHangup(createReload({ log, started: config.value.config, load, apply: (section) => agent.value.setReliability(section) }))
     const pulse = await servePulse(listen.value, {
       token: token.value,
       metrics: parts.telemetry.render,

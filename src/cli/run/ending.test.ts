@@ -49,4 +49,25 @@ test('the loss of a terminal ends only what was running in it', () => {
   const ending = onEnding(world.core)
   world.send('SIGHUP')
   expect(ending.signal.aborted).toBe(false)
+  let hangups = 0
+  ending.onHangup(() => {
+    hangups += 1
+  })
+  world.send('SIGHUP')
+  expect([hangups, ending.signal.aborted]).toEqual([1, false])
+})
+
+test('while it is asked whether there is more, the second one is the answer and the third does not wait', async () => {
+  const world = signals()
+  const ending = onEnding(world.core)
+  world.send('SIGINT')
+  const first = ending.again(10_000)
+  await world.clock.advance(10_000)
+  expect(await first).toBe(false)
+  const second = ending.again(10_000)
+  world.send('SIGINT')
+  world.send('SIGINT')
+  expect(await second).toBe(true)
+  await world.clock.advance(1000)
+  expect(() => world.send('SIGINT')).toThrow('exit')
 })

@@ -11,6 +11,10 @@ export interface Ending {
   readonly signal: AbortSignal
   /** Resolves with the first signal. */
   readonly asked: Promise<SignalName>
+  /** After the first: whether another signal comes within the time. One that comes later, or while nobody asks, does not wait for the end. */
+  again(withinMs: number): Promise<boolean>
+  /** What a SIGHUP means where no terminal can be lost; until this is called, nothing. */
+  onHangup(run: () => void): void
   /** Back to what signals do by themselves. */
   release(): void
 }
@@ -19,17 +23,39 @@ export function onEnding(core: Core): Ending {
   const controller = new AbortController()
   const { promise, resolve } = Promise.withResolvers<SignalName>()
   core.outliveReaders()
-  let firstMs = 0
+  let lastMs = 0
+  let second: (() => void) | null = null
+  let hangup = () => {}
   const release = core.onSignal(['SIGINT', 'SIGTERM', 'SIGHUP'], (signal) => {
-    // The terminal is gone, but this was not running in it: `nohup`, or output into a file.
-    if (signal === 'SIGHUP' && !core.out.isTty) return
+    // The terminal is gone, but this was not running in it: `nohup`, output into a file, or a service that is to read its configuration.
+    if (signal === 'SIGHUP' && !core.out.isTty) return hangup()
     if (controller.signal.aborted) {
-      if (core.clock.elapsedMs() - firstMs > SAME_WISH_MS) core.exitNow(128 + NUMBERS[signal])
+      if (core.clock.elapsedMs() - lastMs <= SAME_WISH_MS) return
+      lastMs = core.clock.elapsedMs()
+      if (second === null) core.exitNow(128 + NUMBERS[signal])
+      else second()
       return
     }
-    firstMs = core.clock.elapsedMs()
+    lastMs = core.clock.elapsedMs()
     controller.abort(new Error(signal))
     resolve(signal)
   })
-  return { signal: controller.signal, asked: promise, release }
+  const again = async (withinMs: number) => {
+    const { promise: answer, resolve: answered } = Promise.withResolvers<boolean>()
+    second = () => answered(true)
+    const cancel = core.clock.after(withinMs, () => answered(false))
+    const came = await answer
+    cancel()
+    second = null
+    return came
+  }
+  return {
+    signal: controller.signal,
+    asked: promise,
+    again,
+    onHangup: (run) => {
+      hangup = run
+    },
+    release,
+  }
 }

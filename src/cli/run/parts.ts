@@ -47,13 +47,15 @@ export interface ControlWishes {
   readonly dataDir: string
   /** What else runs in this process tree, for /health. */
   readonly agent?: () => Agent | undefined
+  /** False once the data directory was removed or replaced. */
+  readonly present?: () => Promise<boolean>
   /** Gives the start up. */
   readonly signal: AbortSignal
 }
 
 export async function startControlPart({ core, config, log, telemetry }: Parts, wishes: ControlWishes): Promise<Result<Control, Failure>> {
   const { startControl } = await import('../../control/main.ts')
-  const { agent } = wishes
+  const { agent, present } = wishes
   return startControl({
     dataDir: wishes.dataDir,
     listen: config.listen,
@@ -64,9 +66,15 @@ export async function startControlPart({ core, config, log, telemetry }: Parts, 
     random: core.random,
     signal: wishes.signal,
     config: { storeConnectionsMax: config.store.connectionsMax, retention: config.store.retention, gc: config.gc },
-    ...(agent && { checks: { agent: () => Promise.resolve(agentCheck(agent())) } }),
+    checks: {
+      ...(agent && { agent: () => Promise.resolve(agentCheck(agent())) }),
+      ...(present && { data_directory: async () => directoryCheck(wishes.dataDir, await present()) }),
+    },
   })
 }
+
+const directoryCheck = (dir: string, present: boolean) =>
+  present ? ({ status: 'healthy', detail: dir } as const) : ({ status: 'unhealthy', detail: `${dir} was removed or replaced` } as const)
 
 function agentCheck(agent: Agent | undefined): { readonly status: 'healthy' | 'degraded'; readonly detail: string } {
   if (agent === undefined) return { status: 'degraded', detail: 'starting' }

@@ -6,15 +6,18 @@ import path from 'node:path'
 import type { Random } from '../../base/clock.ts'
 import { err, OK, ok, type Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
+import { errnoOf } from '../errno.ts'
 import { endpointFile } from '../settings.ts'
 import { fileFailure, prepareDataDir, writeAtomic } from './files.ts'
-import { type Lock, lockDataDir } from './lock.ts'
+import { type Lock, lockDataDir, lockFile } from './lock.ts'
 
 export interface Place {
   readonly dir: string
   readonly stateDir: string
   readonly logFile: string
   publish(url: string, pid: number): Promise<Result<void, Failure>>
+  /** False: somebody removed or replaced the directory, and with it the lock that we hold. */
+  present(): Promise<boolean>
   /** `holdfast down` asked for this end. */
   downWanted(): Promise<boolean>
   leave(): Promise<void>
@@ -47,6 +50,7 @@ export async function takePlace(dir: string, verb: Taker, pid: number, random: R
     await release()
     return tidied
   }
+  const identity = await identityOf(lockFile(dir))
   return ok({
     dir,
     stateDir: agentStateDir(dir),
@@ -55,6 +59,7 @@ export async function takePlace(dir: string, verb: Taker, pid: number, random: R
       const written = await writeAtomic(endpointFile(dir), `${JSON.stringify({ url, pid: holderPid })}\n`, 0o644, random)
       return written.ok ? OK : written
     },
+    present: async () => [identity, 'unknown'].includes(await identityOf(lockFile(dir))),
     downWanted: async () =>
       stat(downMarker(dir)).then(
         () => true,
@@ -67,6 +72,13 @@ export async function takePlace(dir: string, verb: Taker, pid: number, random: R
     },
   })
 }
+
+const identityOf = (file: string): Promise<string> =>
+  stat(file).then(
+    ({ dev, ino }) => `${dev} ${ino}`,
+    // What cannot be asked is not therefore gone.
+    (error: unknown) => (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR' ? 'gone' : 'unknown'),
+  )
 
 /** Of one that was killed they are about nobody who lives. */
 async function removeNotes(dir: string): Promise<Result<void, Failure>> {

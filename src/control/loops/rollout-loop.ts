@@ -4,8 +4,9 @@ import { ok, type Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import { EnvId, InstanceId, newId } from '../../contracts/ids.ts'
 import { type CompiledManifest, type CompiledProcess, compileManifest } from '../../contracts/manifest-compile.ts'
+import { type ModeWish, NO_MODES } from '../../contracts/modes.ts'
 import type { EnvRecord } from '../model/env.ts'
-import { nextSteps, type Rollout, type RolloutStep } from '../rollout/next-steps.ts'
+import { nextSteps, type Rollout, type RolloutStep, sameModes } from '../rollout/next-steps.ts'
 import type { StoreReads, StoreWrites } from '../store/access.ts'
 import type { LoopsDeps } from './deps.ts'
 import { Faults } from './faults.ts'
@@ -100,7 +101,7 @@ async function converge(deps: Deps, turn: Turn, memory: Memory, env: EnvRecord):
   return ok(undefined)
 }
 
-const NOTHING: CompiledManifest = { app: '', env: '', hash: '', processes: [] }
+const NOTHING: CompiledManifest = { app: '', env: '', hash: '', modes: NO_MODES, processes: [] }
 
 function knownOf({ log }: Deps, memory: Memory, env: EnvRecord): Known {
   const known = memory.get(env.id)
@@ -139,6 +140,8 @@ function execute(deps: Deps, { write }: Turn, env: EnvRecord, step: RolloutStep)
         return create(tx, env, step, freshId)
       case 'update':
         return update(tx, env, step.id, step.process, step.because)
+      case 'set_modes':
+        return setModes(tx, env, step.id, step.modes, step.because)
       case 'delete':
         return remove(tx, env, step.id, step.because)
       case 'remove_env':
@@ -174,9 +177,26 @@ async function create(
     metadata: {},
     membership: { envId: env.id, app: env.app, env: env.env, processType: process.name, slot, manifestHash: process.hash },
     recoveryMode: process.spec.recoveryMode,
+    envModes: step.modes,
   })
   if (created.ok) audit(tx, env, 'create', id, step.because)
   return created
+}
+
+/** Nothing of what runs is touched by it. */
+async function setModes(
+  tx: StoreWrites,
+  env: EnvRecord,
+  id: InstanceId,
+  modes: ModeWish,
+  because: string,
+): Promise<Result<unknown, Failure>> {
+  const changed = await tx.changeDesired(id, (now) =>
+    ok(now.want === 'deleted' || sameModes(now.envModes, modes) ? null : { verb: 'modes', envModes: modes }),
+  )
+  if (!changed.ok) return changed.error.code === 'not_found' ? ok(undefined) : changed
+  audit(tx, env, 'set_modes', id, because)
+  return ok(undefined)
 }
 
 async function update(

@@ -1,6 +1,7 @@
 // The instance as the control plane keeps it. Control writes the desired half, the agent's observations the other one.
 import type { Desired, Observed } from '../../contracts/agent-protocol.ts'
 import type { EnvId, InstanceId, NodeId, OrgId } from '../../contracts/ids.ts'
+import type { ChecksMode, ModeWish } from '../../contracts/modes.ts'
 import type { Phase } from '../../contracts/phase.ts'
 import type { InstanceSpec, RecoveryMode, Runtime } from '../../contracts/spec.ts'
 
@@ -48,7 +49,14 @@ export interface InstanceRecord {
   readonly restartSeq: number
   readonly recoverSeq: number
   readonly healSeq: number
+  /** Set on it itself; null = its env or node decides. */
   readonly recoveryMode: RecoveryMode | null
+  readonly checksMode: ChecksMode | null
+  /** Set on its env. */
+  readonly envModes: ModeWish
+  /** Generation of, and actor behind, the newest change that asks for something to be done; a change of modes does not. */
+  readonly wishGeneration: number
+  readonly wishedBy: string | null
   readonly nodeId: NodeId | null
   /** Per node, why it was not taken; filled while there is no place for it. */
   readonly refusals: readonly NodeRefusal[]

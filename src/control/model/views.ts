@@ -19,6 +19,7 @@ import type { AuditRecord, EventRecord } from './event.ts'
 import type { HealRecord } from './heal.ts'
 import { nextHealMs } from './heal-time.ts'
 import type { InstanceRecord } from './instance.ts'
+import { modesView } from './modes.ts'
 import type { NodeRecord } from './node.ts'
 import type { OrgRecord, TokenRecord } from './org.ts'
 import { specInput } from './spec-input.ts'
@@ -86,11 +87,17 @@ export function instanceView(row: InstanceRecord, heal: HealRecord | null = null
     next_attempt_at: timeOrNull(nextAttemptMs(phase) ?? nextHealMs(row, heal)),
     last_error: errorOrNull(phase.lastError),
     blocked: observed?.blocked ? { code: observed.blocked.code, detail: observed.blocked.detail } : null,
-    desired: { state: row.want, generation: row.generation, observed_generation: row.observedGeneration, spec: { ...specInput(row.spec) } },
+    desired: {
+      state: row.want,
+      generation: row.generation,
+      observed_generation: row.observedGeneration,
+      spec: { ...specInput({ ...row.spec, recoveryMode: row.recoveryMode }) },
+    },
     node_id: row.nodeId,
     app: membership?.app ?? null,
     env: membership?.env ?? null,
     process_type: membership?.processType ?? null,
+    modes: modesView(row),
     health: { status: observed?.health ?? 'unknown', checks: (observed?.checks ?? []).map(checkView) },
     addresses: [...(observed?.addresses ?? [])],
     pid: observed?.pid ?? null,
@@ -117,6 +124,10 @@ export function historyView(attempts: readonly Attempt[], transitions: readonly 
       reason: one.reason,
       started_at: timeOf(one.startedAtMs),
       ended_at: timeOrNull(one.endedAtMs),
+      duration_ms: one.endedAtMs === null ? null : Math.max(0, one.endedAtMs - one.startedAtMs),
+      trigger: one.trigger,
+      by: one.by,
+      data_loss_permitted: one.dataLoss,
       outcome: one.outcome,
       error: errorOrNull(one.error),
     })),

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { instanceId, instanceOf, membershipOf, nodeId, nodeOf, orgId, phaseOf, specOf } from '../../../tests/support/control-records.ts'
 import { failure } from '../../contracts/errors.ts'
-import { PHASE_KINDS, type Phase } from '../../contracts/phase.ts'
+import { type Attempt, PHASE_KINDS, type Phase } from '../../contracts/phase.ts'
 import type { HealRecord } from './heal.ts'
 import type { InstanceRecord, ObservedRest } from './instance.ts'
 import { explain, type WhyFacts } from './why.ts'
@@ -40,6 +40,19 @@ function why(instance: Partial<InstanceRecord>, more: Partial<WhyFacts> = {}): s
   const lines = [view.summary, view.desired, view.observed, ...(view.difference === null ? [] : [view.difference]), `> ${view.next}`]
   return [...lines, ...(view.next_at === null ? [] : [`@ ${view.next_at}`])].join('\n')
 }
+
+const attempt = (reason: Attempt['reason'], incarnation = 2): Attempt => ({
+  incarnation,
+  attempt: 1,
+  reason,
+  trigger: 'automatic',
+  by: null,
+  dataLoss: false,
+  startedAtMs: NOW - 19 * S,
+  endedAtMs: NOW - 18 * S,
+  outcome: 'success',
+  error: null,
+})
 
 const heal = (given: Partial<HealRecord> = {}): HealRecord => ({
   instanceId: instanceId(1),
@@ -88,6 +101,38 @@ const CASES: [string, Partial<InstanceRecord>, Partial<WhyFacts>?][] = [
   ['starting', { phase: phaseOf('starting', common) }],
   ['running and healthy', { phase: phaseOf('running', { ...common, reason: 'verified' }), observed: observed({ health: 'healthy' }) }],
   ['running, adopted', { phase: phaseOf('running', { ...common, reason: 'adopted' }), observed: observed({ health: 'healthy' }) }],
+  [
+    'running again after a kill',
+    {
+      phase: phaseOf('running', { ...common, reason: 'verified' }),
+      observed: observed({ lastExit: exit(null, 'SIGKILL'), attempts: [attempt('process_dead')] }),
+    },
+  ],
+  [
+    'running again after a kill, not proven yet',
+    {
+      phase: phaseOf('running', { ...common, reason: 'waiting_for_checks' }),
+      observed: observed({ lastExit: exit(3), attempts: [attempt('process_dead')] }),
+    },
+  ],
+  [
+    'starting again',
+    { phase: phaseOf('starting', common), observed: observed({ lastExit: exit(3), attempts: [attempt('process_dead')] }) },
+  ],
+  [
+    'running again after its checks failed',
+    {
+      phase: phaseOf('running', { ...common, reason: 'verified' }),
+      observed: observed({ lastExit: exit(null, 'SIGKILL'), attempts: [attempt('unhealthy_restart')] }),
+    },
+  ],
+  [
+    'running after a wish: how it ended before is no news',
+    {
+      phase: phaseOf('running', { ...common, reason: 'verified' }),
+      observed: observed({ lastExit: exit(null, 'SIGTERM'), attempts: [attempt('process_dead', 1), attempt('requested')] }),
+    },
+  ],
   [
     'running, not ready',
     {

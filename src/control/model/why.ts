@@ -2,11 +2,13 @@
 // what is, then what happens next and when. Pure: the same facts give the same words.
 import type { Blocked } from '../../contracts/blocked.ts'
 import { ERRORS, type Failure } from '../../contracts/errors.ts'
-import type { CheckStanding, Exit, LastError, Phase } from '../../contracts/phase.ts'
+import type { CheckStanding, Phase } from '../../contracts/phase.ts'
 import type { WhyView } from '../../contracts/views.ts'
+import { broughtBack, endCause, errorText, exitText } from './end-words.ts'
 import type { HealRecord } from './heal.ts'
 import { nextHealMs, restsBecause } from './heal-time.ts'
 import type { InstanceRecord } from './instance.ts'
+import { modesTexts, recoveryOf } from './modes.ts'
 import type { NodeRecord } from './node.ts'
 import { errorView, nextAttemptMs, timeOf } from './views.ts'
 import { ago, inTime, spanText } from './words.ts'
@@ -43,6 +45,7 @@ export function explain(facts: WhyFacts): WhyView {
     last_error: phase.lastError && errorView(phase.lastError),
     next: next.text,
     next_at: next.atMs === null ? null : timeOf(next.atMs),
+    modes: [...modesTexts(instance)],
     nodes: instance.refusals.map(({ nodeId, refusedBy, detail }) => ({ node_id: nodeId, refused_by: refusedBy, detail })),
   }
 }
@@ -73,11 +76,11 @@ function cause(facts: WhyFacts): string {
     case 'placed':
       return `It was given to node ${instance.nodeId}, whose agent has not answered yet.`
     case 'preparing':
-      return `It is being prepared for incarnation ${instance.incarnation}: room, ports${instance.spec.image === null ? '' : ` and the image ${instance.spec.image}`}.`
+      return `It is being prepared for incarnation ${instance.incarnation}: room, ports${instance.spec.image === null ? '' : ` and the image ${instance.spec.image}`}${comesAfter(instance, nowMs)}.`
     case 'starting':
-      return `Incarnation ${instance.incarnation} is being started.`
+      return `Incarnation ${instance.incarnation} is being started${comesAfter(instance, nowMs)}.`
     case 'running':
-      return runningCause(instance)
+      return runningCause(instance, nowMs)
     case 'degraded':
       return `It is alive but ${failingCheck(instance) ?? 'its checks fail'}; it is left running because nothing destructive is permitted without allow_data_loss.`
     case 'paused':
@@ -109,6 +112,11 @@ function cause(facts: WhyFacts): string {
   }
 }
 
+const comesAfter = (instance: InstanceRecord, nowMs: number): string => {
+  const back = broughtBack(instance, nowMs)
+  return back === undefined ? '' : `; ${back}`
+}
+
 function pendingCause({ instance, nodesKnown }: WhyFacts): string {
   const { refusals, phase } = instance
   if (nodesKnown === 0) return 'There is no node yet that could run it.'
@@ -136,14 +144,14 @@ const REFUSED: Readonly<Record<string, string>> = {
   pressure: 'under pressure',
 }
 
-function runningCause(instance: InstanceRecord): string {
+function runningCause(instance: InstanceRecord, nowMs: number): string {
   const health = instance.observed?.health ?? 'unknown'
   if (health === 'unhealthy') return `It runs, but ${failingCheck(instance) ?? 'its checks fail'}.`
   if (instance.phase.reason === 'waiting_for_checks' || health === 'starting') {
     const failing = failingCheck(instance)
-    return `It runs and is not ready yet: ${failing ?? 'its checks have not passed yet'}.`
+    return `It runs and is not ready yet: ${failing ?? 'its checks have not passed yet'}${comesAfter(instance, nowMs)}.`
   }
-  const after = AFTER[instance.phase.reason]
+  const after = AFTER[instance.phase.reason] ?? broughtBack(instance, nowMs)
   return `It runs${health === 'healthy' ? ' and is healthy' : ''}${after === undefined ? '' : `; ${after}`}.`
 }
 
@@ -169,37 +177,12 @@ function failedCause(instance: InstanceRecord): string {
     case 'permanent_error':
       return `${said ?? 'It cannot be started'}; trying again cannot mend that.`
     case 'recovery_off':
-      return `${endCause(instance)}, and recovery is off for it.`
+      return `${endCause(instance)}, and recovery is ${recoveryOf(instance) ?? 'off'} for it.`
     case 'exited_error':
       return `${endCause(instance)}, and its restart policy is ${instance.spec.restart}.`
     default:
       return `${said ?? 'It could not be started'}.`
   }
-}
-
-/** What brought it down, without the full stop. */
-function endCause(instance: InstanceRecord): string {
-  const { phase, observed } = instance
-  const exit = observed?.lastExit ?? null
-  if (exit?.oom || phase.reason === 'memory_limit_exceeded') return 'It was ended: memory limit exceeded'
-  if (phase.lastError && !EXIT_CODES.has(phase.lastError.code)) return errorText(phase.lastError)
-  if (exit) return `It ${exitText(exit)}`
-  return phase.lastError ? errorText(phase.lastError) : 'It ended'
-}
-
-const EXIT_CODES: ReadonlySet<string> = new Set(['exited', 'process_dead', 'one_shot_failed', 'crash_loop'])
-
-function errorText(error: LastError): string {
-  const message = ERRORS[error.code].message.replace(/\.$/, '')
-  const detail = error.detail.replace(/\.$/, '')
-  return detail === '' || detail === message ? upper(message) : `${upper(message)} (${detail})`
-}
-
-function exitText(exit: Exit): string {
-  if (exit.oom) return 'was killed: memory limit exceeded'
-  if (exit.signal !== null) return `was ended by ${exit.signal}`
-  if (exit.code !== null) return `exited with code ${exit.code}`
-  return 'ended, and nobody could see how'
 }
 
 function failingCheck(instance: InstanceRecord): string | undefined {
@@ -345,7 +328,7 @@ function healStep({ instance, heal, nowMs }: WhyFacts): Next {
     case 'not_wished':
       return none('Nothing: it is not wished running.')
     case 'recovery_off':
-      return none(`Nothing by itself, because recovery is off: holdfast recover ${name} starts it.`)
+      return none(`Nothing by itself, because recovery is ${recoveryOf(instance) ?? 'off'}: holdfast start ${name} starts it.`)
     case 'ran_once':
       return none(
         `Nothing: what is run once is not run again by itself. Read holdfast logs ${name}; holdfast restart ${name} runs it once more.`,
@@ -378,5 +361,4 @@ function lostStep({ instance, node }: WhyFacts): Next {
 
 const attemptsText = (count: number) => (count === 0 ? 'no attempt yet' : count === 1 ? '1 attempt so far' : `${count} attempts so far`)
 const sentence = (text: string) => (text.endsWith('.') ? text : `${text}.`)
-const upper = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
 const lower = (text: string) => (/^[A-Z][a-z]/.test(text) ? text.charAt(0).toLowerCase() + text.slice(1) : text)

@@ -6,6 +6,7 @@ import { type Backoff, backoffMs } from '../../base/backoff.ts'
 import { ERRORS } from '../../contracts/errors.ts'
 import type { HealRecord } from '../model/heal.ts'
 import type { InstanceRecord } from '../model/instance.ts'
+import { recoveryOf } from '../model/modes.ts'
 
 export interface HealPolicy {
   /** How long an instance must have been failed or lost before anything is done. */
@@ -152,7 +153,8 @@ const causeOf = (instance: InstanceRecord) => instance.phase.lastError?.code ?? 
 
 function recoveryOff(instance: InstanceRecord): string | undefined {
   if (instance.phase.reason === 'recovery_off') return 'recovery is off on its node'
-  if (instance.recoveryMode !== null && instance.recoveryMode !== 'on') return `recovery is ${instance.recoveryMode} for it`
+  const mode = recoveryOf(instance)
+  if (mode !== null && mode !== 'on') return `recovery is ${mode} for it`
   return undefined
 }
 

@@ -56,6 +56,21 @@ const short = (step: RolloutStep) =>
     : step.kind === 'remove_env'
       ? 'remove_env'
       : `${step.kind} ${Number(step.id.slice(5)) - 1} ${step.because}`
+test('what an env says of recovery and health checks is given to all at once, and replaces none', () => {
+  const raw = { ...manifest('v1', { web: 4 }), env: { recovery: { mode: 'observe' }, health_check: { enabled: false } } }
+  const before = replicas(manifest('v1', { web: 4 }), 'ready', 'stopped', 'failing', 'going')
+  const modes = { recovery: 'observe', checks: 'off' }
+  expect(nextSteps(env(raw), compiled(raw), before).steps).toEqual(
+    [0, 1, 2].map((slot) => ({ kind: 'set_modes', id: instanceId(slot + 1), modes, because: 'modes_changed' })),
+  )
+  const after = before.map((one) => ({ ...one, envModes: compiled(raw).modes }))
+  expect(plan(raw, after)).toEqual([])
+  expect(plan(manifest('v1', { web: 4 }), after)).toEqual([0, 1, 2].map((slot) => `set_modes ${slot} modes_changed`))
+  // One that is made now begins with them.
+  const raised = { ...raw, ...manifest('v1', { web: 5 }), env: raw.env }
+  expect(nextSteps(env(raised), compiled(raised), after).steps).toMatchObject([{ kind: 'create', slot: 4, modes }])
+})
+
 function plan(raw: Record<string, unknown>, instances: readonly InstanceRecord[], given: Partial<EnvRecord> = {}) {
   return nextSteps(env(raw, given), compiled(raw), instances).steps.map(short)
 }
@@ -190,6 +205,8 @@ describe('an env converges whatever happens on the way', () => {
         return instances
       case 'delete':
         return instances.map((one) => (one.id === step.id ? { ...one, want: 'deleted' } : one))
+      case 'set_modes':
+        return instances.map((one) => (one.id === step.id ? { ...one, envModes: step.modes } : one))
       case 'create':
         return [
           ...instances,

@@ -10,6 +10,7 @@
 import { canonical } from '../../base/hash.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import { type CompiledManifest, type CompiledProcess, replicaName } from '../../contracts/manifest-compile.ts'
+import type { ModeWish } from '../../contracts/modes.ts'
 import type { EnvRecord } from '../model/env.ts'
 import { type Standing, standingOf } from '../model/env-status.ts'
 import type { InstanceRecord } from '../model/instance.ts'
@@ -20,6 +21,7 @@ export type RolloutStep =
       readonly name: string
       readonly slot: number
       readonly process: CompiledProcess
+      readonly modes: ModeWish
       readonly because: 'missing'
     }
   | {
@@ -29,6 +31,8 @@ export type RolloutStep =
       readonly process: CompiledProcess
       readonly because: 'manifest_changed'
     }
+  /** What the env says of recovery and health checks; no replica is replaced for it. */
+  | { readonly kind: 'set_modes'; readonly id: InstanceId; readonly modes: ModeWish; readonly because: 'modes_changed' }
   | { readonly kind: 'delete'; readonly id: InstanceId; readonly because: 'surplus' | 'env_deleted' | 'cannot_change_in_place' }
   | { readonly kind: 'remove_env'; readonly because: 'env_deleted' }
 
@@ -62,6 +66,7 @@ export function nextSteps(env: EnvRecord, manifest: CompiledManifest, instances:
         name: replicaName(env.app, env.env, process.name, slot),
         slot,
         process,
+        modes: manifest.modes,
         because: 'missing',
       }),
     )
@@ -74,10 +79,20 @@ export function nextSteps(env: EnvRecord, manifest: CompiledManifest, instances:
   const next = halting.length > 0 || unsettled ? undefined : [...serving].sort(byUrgency)[0]
   const stopped = old.filter((slot) => slot.instance?.want === 'stopped')
   return {
-    steps: [...surplus, ...missing, ...stopped.flatMap(replace), ...(next ? replace(next) : [])],
+    steps: [...surplus, ...missing, ...modesOf(manifest, slots), ...stopped.flatMap(replace), ...(next ? replace(next) : [])],
     haltedBy: serving.length > 0 ? halting.flatMap((slot) => slot.instance?.id ?? []) : [],
   }
 }
+
+export const sameModes = (a: ModeWish, b: ModeWish): boolean => a.recovery === b.recovery && a.checks === b.checks
+
+/** For all of them at once: it is no new version that could turn out bad. */
+const modesOf = ({ modes }: CompiledManifest, slots: readonly Slot[]): readonly RolloutStep[] =>
+  slots.flatMap(({ instance }) =>
+    instance && instance.want !== 'deleted' && !sameModes(instance.envModes, modes)
+      ? [{ kind: 'set_modes', id: instance.id, modes, because: 'modes_changed' }]
+      : [],
+  )
 
 function removeAll(present: readonly InstanceRecord[]): readonly RolloutStep[] {
   if (present.length === 0) return [{ kind: 'remove_env', because: 'env_deleted' }]

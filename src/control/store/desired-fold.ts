@@ -3,6 +3,7 @@ import { err, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { InstanceId, OrgId } from '../../contracts/ids.ts'
 import { applyPatch, Labels, Metadata, RESERVED_PREFIX } from '../../contracts/labels.ts'
+import { type ChecksMode, type ModeWish, NO_MODES } from '../../contracts/modes.ts'
 import type { InstanceSpec, RecoveryMode } from '../../contracts/spec.ts'
 import type { Actor } from '../model/actor.ts'
 import type { NewEvent } from '../model/event.ts'
@@ -19,12 +20,18 @@ export interface NewInstance {
   readonly metadata: Readonly<Record<string, string>>
   readonly membership: EnvMembership | null
   readonly recoveryMode: RecoveryMode | null
+  /** Set on its env; nothing when it has none. */
+  readonly envModes?: ModeWish
 }
 
 /** The record that an instance begins with. */
-export function firstRecord(given: NewInstance, nowMs: number): InstanceRecord {
+export function firstRecord(given: NewInstance, actor: Actor, nowMs: number): InstanceRecord {
   return {
     ...given,
+    checksMode: null,
+    envModes: given.envModes ?? NO_MODES,
+    wishGeneration: 1,
+    wishedBy: actor,
     runtime: given.spec.runtime,
     want: 'running',
     purge: false,
@@ -68,6 +75,8 @@ export interface DesiredChange {
   readonly recover?: true
   readonly heal?: true
   readonly recoveryMode?: RecoveryMode | null
+  readonly checksMode?: ChecksMode | null
+  readonly envModes?: ModeWish
   readonly spec?: { readonly spec: InstanceSpec; readonly input: Readonly<Record<string, unknown>> }
   readonly membership?: EnvMembership
   /** Take it off its node, so that it is placed anew (phase becomes `pending`). */
@@ -103,6 +112,7 @@ export function foldDesired(
     after: {
       ...now,
       ...raised(now, change),
+      ...(isWish(change) && { wishGeneration: generation, wishedBy: actor }),
       want,
       purge: change.purge ?? now.purge,
       generation,
@@ -114,7 +124,7 @@ export function foldDesired(
     left,
     step: moved?.step ?? null,
     events: [
-      { type: 'instance.desired_changed', ...about, data: { verb: change.verb, want, generation, actor } },
+      { type: 'instance.desired_changed', ...about, data: { verb: change.verb, want, generation, actor, ...modesData(change) } },
       ...(moved ? [moved.event] : []),
       ...(gone ? [{ type: 'instance.deleted' as const, ...about, data: { name: now.name } }] : []),
     ],
@@ -132,6 +142,15 @@ function purged(now: InstanceRecord, change: DesiredChange, actor: Actor, nowMs:
     events: [{ type: 'instance.desired_changed', ...about, data: { verb: change.verb, want: 'deleted', generation, actor } }],
   }
 }
+/** It asks for something to be done. How much the platform does by itself is no such thing: it moves nobody who rests. */
+const isWish = ({ want, restart, recover, heal, spec, membership, unplace }: DesiredChange): boolean =>
+  [want, restart, recover, heal, spec, membership, unplace].some((part) => part !== undefined)
+
+const modesData = ({ recoveryMode, checksMode, envModes }: DesiredChange) => ({
+  ...(recoveryMode !== undefined && { recovery: recoveryMode }),
+  ...(checksMode !== undefined && { health_checks: checksMode }),
+  ...(envModes && { env_recovery: envModes.recovery, env_health_checks: envModes.checks }),
+})
 
 function raised(now: InstanceRecord, change: DesiredChange): Partial<InstanceRecord> {
   return {
@@ -140,6 +159,8 @@ function raised(now: InstanceRecord, change: DesiredChange): Partial<InstanceRec
     recoverSeq: now.recoverSeq + (change.recover ? 1 : 0),
     healSeq: now.healSeq + (change.heal ? 1 : 0),
     ...(change.recoveryMode !== undefined && { recoveryMode: change.recoveryMode }),
+    ...(change.checksMode !== undefined && { checksMode: change.checksMode }),
+    ...(change.envModes && { envModes: change.envModes }),
     ...(change.membership && { membership: change.membership }),
     ...(change.spec && { ...change.spec, runtime: change.spec.spec.runtime }),
   }

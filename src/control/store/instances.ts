@@ -23,7 +23,7 @@ export function createInstance(tx: Tx, given: NewInstance): Promise<Result<Insta
   return naming(given.name, async () => {
     const row = await tx.db
       .insertInto('instances')
-      .values(newColumns(firstRecord(given, tx.nowMs)))
+      .values(newColumns(firstRecord(given, tx.actor, tx.nowMs)))
       .returning(INSTANCE_COLUMNS)
       .executeTakeFirstOrThrow()
     tx.emit(createdEvent(given, tx.actor))

@@ -8,10 +8,15 @@ import { type Failure, failure } from '../../contracts/errors.ts'
 import { attempt, expected } from './attempt.ts'
 import type { Db } from './db.ts'
 import { up as first } from './migrations/0001-first.ts'
-import { up as purge } from './migrations/0002-purge.ts'
+import { up as modes } from './migrations/0002-modes.ts'
+import { up as purge } from './migrations/0003-purge.ts'
 
 /** In order; a list and not a folder listing, so that it is the same in a bundle. */
-const MIGRATIONS: Readonly<Record<string, Migration>> = { '0001-first': { up: first }, '0002-purge': { up: purge } }
+const MIGRATIONS: Readonly<Record<string, Migration>> = {
+  '0001-first': { up: first },
+  '0002-modes': { up: modes },
+  '0003-purge': { up: purge },
+}
 
 export async function migrate(db: Db, log: Logger): Promise<Result<void, Failure>> {
   const unknown = await attempt(() => unknownMigrations(db))

@@ -3,6 +3,7 @@ import type { Selectable } from 'kysely'
 import { z } from 'zod'
 import { NodeFacts, NodeUsage, Observed } from '../../contracts/agent-protocol.ts'
 import { AppId, EnvId, InstanceId, NodeId, OrgId, TokenId } from '../../contracts/ids.ts'
+import { ChecksMode } from '../../contracts/modes.ts'
 import { PHASE_KINDS, Phase, type PhaseKind } from '../../contracts/phase.ts'
 import { InstanceSpec, RecoveryMode, Runtime } from '../../contracts/spec.ts'
 import type { EnvRecord } from '../model/env.ts'
@@ -19,6 +20,7 @@ const ObservedRest = Observed.omit({ id: true, generation: true, incarnation: tr
 export const Want = z.enum(['running', 'stopped', 'paused', 'deleted'])
 // Made once: making a schema costs more than reading a row with it, and these are read for every row.
 const NullableRecoveryMode = RecoveryMode.nullable()
+const NullableChecksMode = ChecksMode.nullable()
 const NullableObservedRest = ObservedRest.nullable()
 export const NullableOrgId = OrgId.nullable()
 export const NullableInstanceId = InstanceId.nullable()
@@ -49,6 +51,11 @@ export const INSTANCE_COLUMNS = [
   'recover_seq',
   'heal_seq',
   'recovery_mode',
+  'checks_mode',
+  'env_recovery_mode',
+  'env_checks_mode',
+  'wish_generation',
+  'wished_by',
   'node_id',
   'refusals',
   'phase',
@@ -82,6 +89,10 @@ export function instanceRecord(row: InstanceRow): InstanceRecord {
     recoverSeq: row.recover_seq,
     healSeq: row.heal_seq,
     recoveryMode: NullableRecoveryMode.parse(row.recovery_mode),
+    checksMode: NullableChecksMode.parse(row.checks_mode),
+    envModes: { recovery: NullableRecoveryMode.parse(row.env_recovery_mode), checks: NullableChecksMode.parse(row.env_checks_mode) },
+    wishGeneration: row.wish_generation ?? row.generation,
+    wishedBy: row.wished_by,
     nodeId: NullableNodeId.parse(row.node_id),
     refusals: Refusals.parse(row.refusals),
     phase: Phase.parse(row.phase),

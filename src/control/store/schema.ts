@@ -110,6 +110,12 @@ export interface InstanceTable {
   recover_seq: number
   heal_seq: number
   recovery_mode: string | null
+  checks_mode: string | null
+  env_recovery_mode: string | null
+  env_checks_mode: string | null
+  /** null: written before it was kept; every change was a wish then. */
+  wish_generation: number | null
+  wished_by: string | null
   node_id: string | null
   refusals: Json
   phase: Json

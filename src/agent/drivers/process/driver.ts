@@ -137,7 +137,9 @@ class ProcessDriver implements Driver {
     return this.#guarded(signal, async () => {
       let complete = true
       const waiting: Promise<readonly Seen[] | null>[] = []
-      for (const [index, name] of namesIn(instancesDir(this.#context.stateDir)).entries()) {
+      // What is watched counts also when somebody took its folder away.
+      const watched = this.#context.tracker.runs().map(({ id }) => id)
+      for (const [index, name] of [...new Set([...namesIn(instancesDir(this.#context.stateDir)), ...watched])].entries()) {
         const id = InstanceId.safeParse(name)
         if (!id.success) continue
         waiting.push(this.#seenOf(id.data, signal))
@@ -298,7 +300,9 @@ class ProcessDriver implements Driver {
   async #sightsOf(id: InstanceId, signal: AbortSignal): Promise<readonly Seen[]> {
     const found: Seen[] = []
     try {
-      for (const run of listRuns(this.#context.stateDir, id)) {
+      const listed = listRuns(this.#context.stateDir, id)
+      const taken = this.#context.tracker.runs(id).filter(({ dir }) => !listed.some((run) => run.dir === dir))
+      for (const run of [...listed, ...taken]) {
         const sight = this.#adopt(run, await settle(this.#context, run, signal))
         const seen = toSeen(run, sight)
         if (seen) found.push(seen)

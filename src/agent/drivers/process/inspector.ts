@@ -58,6 +58,8 @@ export class Inspector {
   look(run: Run): Sight {
     const names = new Set(namesIn(run.dir))
     const known = this.#knownOf(run)
+    // Somebody took the folder away. What was started from it is not gone with it, and must neither be started twice nor be lost to a stop.
+    if (names.size === 0 && known.want && known.started && !known.ended) return this.#started(run, known, known.want, known.started, true)
     if (!names.has('want') || names.has('removed')) {
       this.#known.delete(run.dir)
       return { kind: 'none', failed: null }

@@ -5,6 +5,7 @@
 import { type FSWatcher, watch } from 'node:fs'
 import type { Clock } from '../../../base/clock.ts'
 import type { Logger } from '../../../base/log.ts'
+import type { InstanceId } from '../../../contracts/ids.ts'
 import type { Run } from './records.ts'
 
 const POLL_MS = 1000
@@ -58,6 +59,11 @@ export class Tracker {
     }
     this.#cancelTick ??= this.#deps.clock.after(POLL_MS, () => this.#tick())
     return tracked
+  }
+
+  /** All that are watched, of one instance or of all. */
+  runs(id?: InstanceId): readonly Run[] {
+    return [...this.#tracked.values()].map(({ run }) => run).filter((run) => id === undefined || run.id === id)
   }
 
   get(run: Run): Tracked | undefined {

@@ -1,0 +1,65 @@
+import { expect, test } from 'vitest'
+import { type Fault, unexplained } from './ledger.ts'
+import type { Outage } from './oracle.ts'
+import { seededRandom } from './statistics.ts'
+import { summarise } from './summary.ts'
+
+const fault = (given: Partial<Fault>): Fault => ({
+  number: 1,
+  kind: 'SIGKILL',
+  group: 'kill',
+  expects: 'recovery',
+  name: 'a',
+  instanceId: 'inst_a',
+  atMs: 1000,
+  at: '2026-01-01T00:00:00.000Z',
+  lifeBefore: 'one',
+  warmUp: false,
+  lifeAfter: 'two',
+  recoveredMs: 20,
+  watchedMs: 60_000,
+  why: null,
+  whyNamesCause: null,
+  ...given,
+})
+const outage = (given: Partial<Outage> = {}): Outage => ({
+  name: 'a',
+  lastBeat: { atMs: 990, life: 'one', pid: 7 },
+  noticedAtMs: 1001,
+  over: { atMs: 1020, life: 'two', pid: 8 },
+  ...given,
+})
+const told = { steps: new Map(), instances: 2, watchedMs: 3_600_000, random: seededRandom(1) }
+
+test('an outage that a fault explains is none of ours; one of another instance, or of another time, is', () => {
+  expect(unexplained([outage()], [fault({})])).toEqual([])
+  expect(unexplained([outage({ name: 'b' })], [fault({})])).toMatchObject([{ name: 'b', killed: true }])
+  const later = outage({ lastBeat: { atMs: 9000, life: 'two', pid: 8 }, noticedAtMs: 9100, over: { atMs: 9200, life: 'three', pid: 9 } })
+  expect(unexplained([later], [fault({})])).toMatchObject([{ killed: true, forMs: 200 }])
+})
+
+test('a silence of the same life is a busy machine, not a kill', () => {
+  const quiet = outage({ name: 'b', over: { atMs: 2500, life: 'one', pid: 7 } })
+  const odd = unexplained([quiet], [])
+  expect(odd).toMatchObject([{ killed: false }])
+  expect(summarise({ ...told, faults: [], unexplained: odd })).toMatchObject({ falseActions: 0, silences: 1 })
+})
+
+test('what never came back counts as orphaned for as long as it was watched, and against the rate', () => {
+  const faults = [fault({}), fault({ number: 2, recoveredMs: null, lifeAfter: null })]
+  const found = summarise({ ...told, faults, unexplained: [] })
+  expect(found.groups).toMatchObject([{ group: 'kill', faults: 2, recovered: 1, rate: 0.5, recovery: { censored: 1 } }])
+  expect(found.orphanedShare).toBeCloseTo(60_020 / 7_200_000, 9)
+})
+
+test('a living workload that was to be left alone and got a new life is a false action', () => {
+  const kept = fault({ expects: 'patience', group: 'hang', lifeAfter: 'one' })
+  const killed = fault({ number: 2, expects: 'patience', group: 'hang', lifeAfter: 'two' })
+  expect(summarise({ ...told, faults: [kept], unexplained: [] }).falseActions).toBe(0)
+  const found = summarise({ ...told, faults: [kept, killed], unexplained: [] })
+  expect(found).toMatchObject({ falseActions: 1, groups: [{ faults: 2, recovered: 1 }] })
+})
+
+test('the warm-up is in no figure', () => {
+  expect(summarise({ ...told, faults: [fault({ warmUp: true })], unexplained: [] }).groups).toEqual([])
+})

@@ -1,0 +1,171 @@
+// One chaos run against one install: launches instances of its own, harms only these, and keeps the ledger.
+import { readFileSync } from 'node:fs'
+import type { Clock, Random } from '../../base/clock.ts'
+import { err, ok, type Result } from '../../base/result.ts'
+import { type Failure, failure } from '../../contracts/errors.ts'
+import type { InstanceInput } from '../../contracts/spec.ts'
+import type { Host, Target } from './host.ts'
+import type { Expectation, Fault } from './ledger.ts'
+import { type Beat, Oracle } from './oracle.ts'
+import { CHAOS_MARK, workload } from './workload.ts'
+
+export interface Strike {
+  readonly target: Target | null
+  readonly kind: string
+  readonly group: string
+  readonly expects: Expectation
+  /** Does it; whatever it needs to know (a pid) is looked up before, so that this takes no time. */
+  readonly apply: () => void | Promise<void>
+  /** Ends what does not end by itself. */
+  readonly lift?: { readonly afterMs: number; readonly run: () => void | Promise<void> }
+  /** How the first line of `why` must name it. */
+  readonly cause?: RegExp
+  readonly whyAfterMs?: number
+  /** Watched for so long after the fault; what has not recovered then is censored, not dropped. */
+  readonly watchMs: number
+}
+
+export interface RigOptions {
+  readonly host: Host
+  readonly clock: Clock
+  readonly random: Random
+  readonly run: string
+  readonly launchWithinMs: number
+  readonly note: (line: string) => Promise<void>
+}
+
+const WHY_AFTER_MS = 500
+const DELETE_WITHIN_MS = 60_000
+
+export class Rig {
+  readonly host: Host
+  readonly clock: Clock
+  readonly random: Random
+  readonly run: string
+  readonly oracle: Oracle
+  readonly note: (line: string) => Promise<void>
+  readonly faults: Fault[] = []
+  readonly targets: Target[] = []
+  readonly #launchWithinMs: number
+  /** Faults before this elapsed time are warm-up. */
+  #fromMs = 0
+
+  constructor({ host, clock, random, run, launchWithinMs, note }: RigOptions) {
+    this.host = host
+    this.clock = clock
+    this.random = random
+    this.run = run
+    this.note = note
+    this.#launchWithinMs = launchWithinMs
+    this.oracle = new Oracle({ clock, random })
+  }
+
+  /** Launches these and waits until each has answered through its port. */
+  async launch(count: number, prefix = 'chaos', more: Partial<InstanceInput> = {}): Promise<Result<readonly Target[], Failure>> {
+    const made: Target[] = []
+    for (let index = 0; index < count; index += 1) {
+      const name = `${prefix}-${this.run}-${index}`
+      const launched = await this.host.launch({ ...workload({ name, run: this.run, more }), name })
+      if (!launched.ok) return launched
+      made.push(launched.value)
+      this.targets.push(launched.value)
+      this.oracle.watch(name, () => this.host.port(launched.value))
+    }
+    const deadline = this.clock.elapsedMs() + this.#launchWithinMs
+    for (const target of made) {
+      while (this.oracle.firstBeatMs(target.name) === null) {
+        if (this.clock.elapsedMs() > deadline) {
+          const why = await this.host.why(target)
+          return err(failure('internal', `${target.name} did not serve in time: ${why ?? 'nobody can say why'}`))
+        }
+        await this.clock.sleep(20)
+      }
+    }
+    return ok(made)
+  }
+
+  get countFromMs(): number {
+    return this.#fromMs
+  }
+  /** Faults of this time are in the ledger and in no figure. */
+  warmUpFor(ms: number): void {
+    this.#fromMs = this.clock.elapsedMs() + ms
+  }
+
+  /** Does it, and resolves when the instance serves again or the watch is over. */
+  async strike(strike: Strike): Promise<Fault> {
+    const { target, expects } = strike
+    const before = target && this.oracle.serving(target.name)
+    const atMs = this.clock.elapsedMs()
+    const fault: Fault = {
+      number: this.faults.length + 1,
+      kind: strike.kind,
+      group: strike.group,
+      expects,
+      name: target?.name ?? null,
+      instanceId: target?.id ?? null,
+      atMs,
+      at: new Date(this.clock.wallMs()).toISOString(),
+      lifeBefore: before?.life ?? null,
+      warmUp: atMs < this.#fromMs,
+      lifeAfter: null,
+      recoveredMs: null,
+      watchedMs: strike.watchMs,
+      why: null,
+      whyNamesCause: null,
+    }
+    this.faults.push(fault)
+    const liftedAtMs = atMs + (strike.lift?.afterMs ?? 0)
+    const well = (beat: Beat) => (expects === 'recovery' ? beat.life !== before?.life : beat.atMs >= liftedAtMs)
+    const watching = target && expects !== 'trouble' ? this.oracle.next(target.name, well, strike.watchMs) : null
+    await strike.apply()
+    const [beat] = await Promise.all([watching, this.#ask(strike, fault), this.#lift(strike)])
+    if (beat) {
+      fault.lifeAfter = beat.life
+      fault.recoveredMs = beat.atMs - (expects === 'patience' ? liftedAtMs : atMs)
+    }
+    if (expects === 'trouble') fault.recoveredMs = this.clock.elapsedMs() - atMs
+    return fault
+  }
+
+  async #lift({ lift }: Strike): Promise<void> {
+    if (!lift) return
+    await this.clock.sleep(lift.afterMs)
+    await lift.run()
+  }
+
+  async #ask({ target, cause, whyAfterMs = WHY_AFTER_MS }: Strike, fault: Fault): Promise<void> {
+    if (!target || !cause) return
+    await this.clock.sleep(whyAfterMs)
+    fault.why = await this.host.why(target)
+    fault.whyNamesCause = fault.why === null ? null : cause.test(fault.why)
+  }
+
+  /** The process that serves a target now, if it is surely one of ours: it carries the mark of this run and is not 1. */
+  ownPid(target: Target): number | null {
+    const pid = this.oracle.serving(target.name)?.pid ?? 0
+    return pid > 1 && this.#ours(pid) ? pid : null
+  }
+
+  #ours(pid: number): boolean {
+    try {
+      return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`${CHAOS_MARK}=${this.run}`)
+    } catch {
+      return false
+    }
+  }
+
+  /** Deletes what it launched and waits for that. */
+  async clean(): Promise<void> {
+    await this.oracle.close()
+    for (const target of this.targets) await this.host.wish(target, 'delete')
+    const deadline = this.clock.elapsedMs() + DELETE_WITHIN_MS
+    for (const target of this.targets) {
+      for (;;) {
+        const state = await this.host.state(target)
+        if (state === null || state === 'deleted' || this.clock.elapsedMs() > deadline) break
+        await this.clock.sleep(100)
+      }
+    }
+  }
+}

@@ -1,0 +1,139 @@
+// From the ledger to the table. Pure.
+import type { Random } from '../../base/clock.ts'
+import { counted, type Fault, type Unexplained } from './ledger.ts'
+import { meanInterval, rateAtLeast, type Span, type Spread, spread } from './statistics.ts'
+import type { Counters, Steps } from './testimony.ts'
+
+export interface GroupSummary {
+  readonly group: string
+  readonly faults: number
+  readonly recovered: number
+  readonly rate: number
+  /** With 95 % confidence the rate is at least so high. */
+  readonly rateAtLeast: number
+  readonly recovery: Spread | null
+  readonly recoveryMeanInterval: readonly [number, number] | null
+  readonly detect: Spread | null
+  readonly queue: Spread | null
+  readonly attempt: Spread | null
+  readonly verify: Spread | null
+  readonly whyAsked: number
+  readonly whyNamed: number
+}
+
+export interface Summary {
+  readonly groups: readonly GroupSummary[]
+  readonly instanceHours: number
+  readonly faultsPerInstanceHour: number
+  /** Share of instance time in which a fault had it down. */
+  readonly orphanedShare: number
+  /** The same if each instance had one such fault per hour, from the restricted mean. */
+  readonly orphanedShareAtOnePerHour: number
+  /** Lives that ended though nobody had done anything to them, and lives that were to be left alone and were not. */
+  readonly falseActions: number
+  /** Silences without a new life: a busy machine. */
+  readonly silences: number
+}
+
+/** Holdfast's own counts beside the oracle's. */
+export interface Agreement {
+  readonly oracle: { readonly recoveries: number; readonly needed: number }
+  readonly metrics: Counters | null
+  readonly log: Counters | null
+}
+
+export interface Told {
+  readonly faults: readonly Fault[]
+  readonly unexplained: readonly Unexplained[]
+  readonly steps: ReadonlyMap<number, Steps>
+  readonly instances: number
+  readonly watchedMs: number
+  readonly random: Random
+}
+
+/** What `expects` a single instance to get well is judged; a person's wish is no fault. */
+const JUDGED: ReadonlySet<Fault['expects']> = new Set(['recovery', 'patience'])
+
+export function summarise({ faults, unexplained, steps, instances, watchedMs, random }: Told): Summary {
+  const judged = counted(faults).filter(({ expects }) => JUDGED.has(expects))
+  const groups = [...Map.groupBy(judged, ({ group }) => group)].map(([group, own]) => groupOf(group, own, steps, random))
+  const spans = judged.filter(({ expects }) => expects === 'recovery').map(spanOf)
+  const downMs = spans.reduce((total, { ms }) => total + ms, 0)
+  const mean = spread(spans)?.mean ?? 0
+  const touched = judged.filter((fault) => fault.expects === 'patience' && fault.lifeAfter !== null && fault.lifeAfter !== fault.lifeBefore)
+  const instanceMs = instances * watchedMs
+  return {
+    groups,
+    instanceHours: instanceMs / 3_600_000,
+    faultsPerInstanceHour: instanceMs > 0 ? (judged.length * 3_600_000) / instanceMs : 0,
+    orphanedShare: instanceMs > 0 ? downMs / instanceMs : 0,
+    orphanedShareAtOnePerHour: mean / 3_600_000,
+    falseActions: unexplained.filter(({ killed }) => killed).length + touched.length,
+    silences: unexplained.filter(({ killed }) => !killed).length,
+  }
+}
+
+const recovered = (fault: Fault) => fault.recoveredMs !== null && (fault.expects === 'recovery' || fault.lifeAfter === fault.lifeBefore)
+
+const spanOf = (fault: Fault): Span => ({ ms: fault.recoveredMs ?? fault.watchedMs, censored: fault.recoveredMs === null })
+
+function groupOf(group: string, faults: readonly Fault[], steps: ReadonlyMap<number, Steps>, random: Random): GroupSummary {
+  const well = faults.filter(recovered).length
+  const spans = faults.map(spanOf)
+  const split = (pick: (steps: Steps) => number | null) =>
+    spread(
+      faults.flatMap(({ number }) => {
+        const own = steps.get(number)
+        const ms = own ? pick(own) : null
+        return ms === null ? [] : [{ ms, censored: false }]
+      }),
+    )
+  const asked = faults.filter(({ whyNamesCause }) => whyNamesCause !== null)
+  return {
+    group,
+    faults: faults.length,
+    recovered: well,
+    rate: well / faults.length,
+    rateAtLeast: rateAtLeast(well, faults.length),
+    recovery: spread(spans),
+    recoveryMeanInterval: meanInterval(spans, random),
+    detect: split(({ detectMs }) => detectMs),
+    queue: split(({ queueMs }) => queueMs),
+    attempt: split(({ attemptMs }) => attemptMs),
+    verify: split(({ verifyMs }) => verifyMs),
+    whyAsked: asked.length,
+    whyNamed: asked.filter(({ whyNamesCause }) => whyNamesCause).length,
+  }
+}
+
+const ms = (value: number) => (Number.isFinite(value) ? value.toFixed(value < 100 ? 1 : 0) : 'not reached')
+const spreadText = (one: Spread | null) =>
+  one === null
+    ? 'not measured'
+    : `mean ${ms(one.mean)}  p50 ${ms(one.p50)}  p95 ${ms(one.p95)}  max ${ms(one.max)}  (n ${one.n}, censored ${one.censored})`
+const percent = (share: number, digits = 2) => `${(100 * share).toFixed(digits)} %`
+
+/** The table for people; times in milliseconds. */
+export function summaryText(summary: Summary): string {
+  const lines = summary.groups.flatMap((one) => [
+    `${one.group}: ${one.recovered} of ${one.faults} recovered, ${percent(one.rate)}, at least ${percent(one.rateAtLeast)} (one-sided 95 %)`,
+    `  recovery  ${spreadText(one.recovery)}${one.recoveryMeanInterval ? `, 95 % of the mean ${one.recoveryMeanInterval.map(ms).join('..')}` : ''}`,
+    `  detect    ${spreadText(one.detect)}`,
+    `  queue     ${spreadText(one.queue)}`,
+    `  attempt   ${spreadText(one.attempt)}`,
+    `  verify    ${spreadText(one.verify)}`,
+    `  why names the cause: ${one.whyNamed} of ${one.whyAsked}`,
+  ])
+  return [
+    ...lines,
+    `instance hours ${summary.instanceHours.toFixed(3)}, faults per instance hour ${summary.faultsPerInstanceHour.toFixed(2)}`,
+    `time orphaned ${percent(summary.orphanedShare, 4)}; at one fault per instance hour ${percent(summary.orphanedShareAtOnePerHour, 5)}`,
+    `false destructive actions ${summary.falseActions}; silences without a new life ${summary.silences}`,
+  ].join('\n')
+}
+
+export function agreementText({ oracle, metrics, log }: Agreement): string {
+  const pair = (counters: Counters | null) =>
+    counters === null ? 'not read' : `${counters.orphaned} orphaned, ${counters.successes} recovered`
+  return `oracle: ${oracle.needed} needed recovery, ${oracle.recoveries} recovered; metrics: ${pair(metrics)}; log lines: ${pair(log)}`
+}

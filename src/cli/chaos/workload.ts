@@ -1,0 +1,62 @@
+// What chaos harms: a tiny server of its own that answers a nonce through its port with that nonce, a mark made anew at each start, and its
+// process id, so that the oracle knows from the workload itself, and from nobody else, who serves. It does a few things on command, for faults from within.
+import type { InstanceInput } from '../../contracts/spec.ts'
+
+/** Perl, because it starts in milliseconds and is on every Debian. One line in, one line out; a GET is answered as HTTP. */
+const PROGRAM = `
+use strict; use Socket; $SIG{PIPE} = 'IGNORE'; $| = 1; my $life = join '-', $$, int rand 1e9;
+exit 3 if $ENV{CHAOS_DIE_AT_START};
+if ($ENV{CHAOS_LIFE_MS}) { select(undef, undef, undef, $ENV{CHAOS_LIFE_MS} / 1000); exit 3 }
+socket(my $door, PF_INET, SOCK_STREAM, 0) or die "socket: $!";
+setsockopt($door, SOL_SOCKET, SO_REUSEADDR, 1);
+bind($door, sockaddr_in($ENV{PORT}, $ENV{CHAOS_ANY} ? INADDR_ANY : INADDR_LOOPBACK)) or die "bind: $!";
+listen($door, 128) or die "listen: $!";
+my (%open, @held);
+while (1) {
+  my $ready = '';
+  vec($ready, fileno($_), 1) = 1 for $door, values %open;
+  next if select($ready, undef, undef, undef) < 1;
+  if (vec($ready, fileno($door), 1) && accept(my $guest, $door)) { $open{fileno $guest} = $guest; next }
+  for my $number (keys %open) {
+    next unless vec($ready, $number, 1);
+    my $guest = $open{$number};
+    my $line;
+    if (!sysread($guest, $line, 512)) { delete $open{$number}; close $guest; next }
+    if ($line =~ /^GET /) {
+      syswrite($guest, "HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok");
+      delete $open{$number}; close $guest; next
+    }
+    exit $1 if $line =~ /^exit (\\d+)/;
+    if ($line =~ /^eat (\\d+)/) { push @held, 'x' x 1048576 for 1 .. $1 }
+    if ($line =~ /^flood (\\d+)/) { print 'flood ' x 20, "\\n" for 1 .. $1 }
+    $line =~ s/\\s+\\z//;
+    syswrite($guest, "$line $life $$\\n");
+  }
+}
+`
+
+/** Label of everything that chaos launches: what carries another value, or none, is somebody else's. */
+export const CHAOS_LABEL = 'holdfast-chaos'
+
+/** In the environment of each: a process without it is never harmed. */
+export const CHAOS_MARK = 'CHAOS_RUN'
+
+export interface WorkloadWish {
+  readonly name: string
+  readonly run: string
+  readonly more?: Partial<InstanceInput>
+}
+
+export function workload({ name, run, more = {} }: WorkloadWish): InstanceInput {
+  return {
+    name,
+    command: ['perl', '-e', PROGRAM],
+    memory: '32Mi',
+    cpu: 0.1,
+    ports: [{ name: 'beat', internal: 0 }],
+    stop: { grace: '1s' },
+    labels: { [CHAOS_LABEL]: run },
+    ...more,
+    env: { [CHAOS_MARK]: run, ...more.env },
+  }
+}
