@@ -195,7 +195,7 @@ function startAndEnd() {
     })
   })
 
-  test('health names each subsystem and is healthy once an agent is there', async () => {
+  test('C77: health names each subsystem and is healthy once an agent is there', async () => {
     const plane = await controlPlane({ checks: { agent: async () => ({ status: 'healthy', detail: 'in this process' }) } })
     const agent = await connectAgent({ url: plane.url, token: plane.agentToken })
     await agent.waitForMessage('welcome')
