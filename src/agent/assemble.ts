@@ -78,6 +78,8 @@ export interface Agent {
   readonly instances: number
   /** The `[reliability]` section of the node from now on; restarts nothing. */
   setReliability(reliability: ReliabilityConfig): void
+  /** How the control plane answered the first time: null = it accepted this agent, else why it has not. Waits for that a few seconds at most. */
+  accepted(): Promise<string | null>
   /** Stops every workload of this node; what is wished stays as it is. */
   stopWorkloads(deadlineMs: number): Promise<Result<void, Failure>>
   /** Ends the agent; workloads keep running. */
@@ -130,11 +132,22 @@ async function run(parts: AgentParts): Promise<Result<Agent, Failure>> {
       shared.settings.reliability = reliability
       instances.settingsChanged()
     },
+    accepted: () => firstAnswer(clock, shared.link),
     stopWorkloads: (deadlineMs) => stopAll(clock, instances, deadlineMs),
     async close() {
       for (const { what, error } of await cleanup.run()) log.error('close failed', { what, error: String(error) })
     },
   })
+}
+
+async function firstAnswer(clock: Clock, link: Link | null): Promise<string | null> {
+  if (link === null) return 'it works alone'
+  let answer: string | null = `no answer within ${durationText(LIMITS.acceptedPatienceMs)}`
+  const told = link.firstTry.then((why) => {
+    answer = why
+  })
+  await waitAtMost(clock, LIMITS.acceptedPatienceMs, told)
+  return answer
 }
 
 async function stopAll(clock: Clock, instances: Instances, deadlineMs: number): Promise<Result<void, Failure>> {

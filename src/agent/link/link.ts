@@ -18,6 +18,8 @@ export interface Link {
   sendObserved(items: readonly Observed[]): boolean
   sendFacts(facts: NodeFacts): boolean
   connected(): boolean
+  /** How the first dialling went: null = welcomed, else why not. */
+  readonly firstTry: Promise<string | null>
   /** Hangs up and dials no more; resolves when nothing of it runs. */
   close(): Promise<void>
 }
@@ -26,6 +28,7 @@ export function openLink(deps: LinkDeps): Link {
   const { clock, random, log } = deps
   const closing = new AbortController()
   const tell = outageTeller(deps)
+  const { promise: firstTry, resolve: tried } = Promise.withResolvers<string | null>()
   let session: Session | null = null
 
   const dialOnce = async (): Promise<SessionEnd> => {
@@ -43,6 +46,7 @@ export function openLink(deps: LinkDeps): Link {
   const run = async () => {
     for (let failures = 0; !closing.signal.aborted; ) {
       const end = await dialOnce()
+      tried(end.detail)
       if (closing.signal.aborted) return
       tell.lost(end)
       failures = end.lastedMs >= LINK_LIMITS.settledMs ? 1 : failures + 1
@@ -63,7 +67,10 @@ export function openLink(deps: LinkDeps): Link {
       onDesired: (items) => safely('desired', () => given.onDesired(items)),
       onAck: (items) => safely('ack', () => given.onAck(items)),
       onConnected: (connected) => {
-        if (connected) tell.connected()
+        if (connected) {
+          tell.connected()
+          tried(null)
+        }
         safely('connected', () => given.onConnected(connected))
       },
     }
@@ -74,6 +81,7 @@ export function openLink(deps: LinkDeps): Link {
     sendObserved: (items) => session?.sendObserved(items) ?? false,
     sendFacts: (facts) => session?.sendFacts(facts) ?? false,
     connected: () => session?.welcomed ?? false,
+    firstTry,
     async close() {
       closing.abort(new Error('the link is closing'))
       await session?.close()
