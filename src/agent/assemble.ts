@@ -8,7 +8,7 @@ import type { Logger } from '../base/log.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { semaphore } from '../base/semaphore.ts'
 import type { Desired, NodeFacts, RuntimeStatus } from '../contracts/agent-protocol.ts'
-import { blockedText } from '../contracts/blocked.ts'
+import { blockedText, type NodeBlocked } from '../contracts/blocked.ts'
 import { type Failure, failure } from '../contracts/errors.ts'
 import type { InstanceId, NodeId } from '../contracts/ids.ts'
 import type { Meter } from '../contracts/metrics.ts'
@@ -78,7 +78,7 @@ export interface Agent {
   readonly instances: number
   /** The `[reliability]` section of the node from now on; restarts nothing. */
   setReliability(reliability: ReliabilityConfig): void
-  /** How the control plane answered the first time: null = it accepted this agent, else why it has not. Waits for that a few seconds at most. */
+  /** Null = the control plane accepted this agent at the first try, else why not. Waits a few seconds at most. */
   accepted(): Promise<string | null>
   /** Stops every workload of this node; what is wished stays as it is. */
   stopWorkloads(deadlineMs: number): Promise<Result<void, Failure>>
@@ -124,7 +124,7 @@ async function run(parts: AgentParts): Promise<Result<Agent, Failure>> {
   connect(shared, instances, scanner, reporter)
   return ok({
     nodeId,
-    health: () => healthOf(parts, scanner, shared.link, instances.entries.values()),
+    health: () => healthOf(parts, scanner, shared.link, blockedOf(instances.entries.values())),
     get instances() {
       return instances.entries.size
     },
@@ -132,22 +132,12 @@ async function run(parts: AgentParts): Promise<Result<Agent, Failure>> {
       shared.settings.reliability = reliability
       instances.settingsChanged()
     },
-    accepted: () => firstAnswer(clock, shared.link),
+    accepted: async () => (shared.link ? shared.link.accepted(LIMITS.acceptedPatienceMs) : 'it works alone'),
     stopWorkloads: (deadlineMs) => stopAll(clock, instances, deadlineMs),
     async close() {
       for (const { what, error } of await cleanup.run()) log.error('close failed', { what, error: String(error) })
     },
   })
-}
-
-async function firstAnswer(clock: Clock, link: Link | null): Promise<string | null> {
-  if (link === null) return 'it works alone'
-  let answer: string | null = `no answer within ${durationText(LIMITS.acceptedPatienceMs)}`
-  const told = link.firstTry.then((why) => {
-    answer = why
-  })
-  await waitAtMost(clock, LIMITS.acceptedPatienceMs, told)
-  return answer
 }
 
 async function stopAll(clock: Clock, instances: Instances, deadlineMs: number): Promise<Result<void, Failure>> {
@@ -388,11 +378,10 @@ function connect(shared: Shared, instances: Instances, scanner: Scanner, reporte
   parts.cleanup.add('link', () => link.close())
 }
 
-function healthOf({ control }: AgentParts, scanner: Scanner, link: Link | null, entries: Iterable<Entry>): ReturnType<Agent['health']> {
+function healthOf({ control }: AgentParts, scanner: Scanner, link: Link | null, blocked?: NodeBlocked): ReturnType<Agent['health']> {
   const runtimes = scanner.statuses()
   const connected = link?.connected() ?? false
   const usable = runtimes.some((status) => status.usable)
-  const blocked = blockedOf(entries)
   const alone = connected ? 'connected' : 'not connected to the control plane; workloads keep running'
   return {
     status: usable && !blocked && (connected || control === null) ? 'healthy' : 'degraded',

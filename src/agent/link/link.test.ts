@@ -261,7 +261,7 @@ describe('the link of an agent', () => {
     await once(server, 'listening')
     onTestFinished(() => void server.close())
     const { lines, link } = startLink(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
-    expect(await link.firstTry).toBe('ops is for an operator.')
+    expect(await link.accepted(5000)).toBe('ops is for an operator.')
     expect(lines).toMatchObject([{ level: 'error', fields: { error_code: 'forbidden', error: 'ops is for an operator.' } }])
   })
 

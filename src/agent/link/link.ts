@@ -4,6 +4,7 @@
 
 import { backoffMs } from '../../base/backoff.ts'
 import type { Random } from '../../base/clock.ts'
+import { durationText } from '../../base/duration-text.ts'
 import { type NodeFacts, type Observed, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
 import { LINK_LIMITS } from './limits.ts'
 import { Session, type SessionDeps, type SessionEnd } from './session.ts'
@@ -18,8 +19,8 @@ export interface Link {
   sendObserved(items: readonly Observed[]): boolean
   sendFacts(facts: NodeFacts): boolean
   connected(): boolean
-  /** How the first dialling went: null = welcomed, else why not. */
-  readonly firstTry: Promise<string | null>
+  /** How the first dialling went: null = welcomed, else why not. Waits for that at most so long. */
+  accepted(withinMs: number): Promise<string | null>
   /** Hangs up and dials no more; resolves when nothing of it runs. */
   close(): Promise<void>
 }
@@ -81,7 +82,10 @@ export function openLink(deps: LinkDeps): Link {
     sendObserved: (items) => session?.sendObserved(items) ?? false,
     sendFacts: (facts) => session?.sendFacts(facts) ?? false,
     connected: () => session?.welcomed ?? false,
-    firstTry,
+    async accepted(withinMs) {
+      const cancel = clock.after(withinMs, () => tried(`no answer within ${durationText(withinMs)}`))
+      return firstTry.finally(cancel)
+    },
     async close() {
       closing.abort(new Error('the link is closing'))
       await session?.close()
