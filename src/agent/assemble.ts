@@ -7,7 +7,7 @@ import type { Logger } from '../base/log.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { semaphore } from '../base/semaphore.ts'
 import type { Desired, NodeFacts, RuntimeStatus } from '../contracts/agent-protocol.ts'
-import { blockedText } from '../contracts/blocked.ts'
+import { blockedText, type NodeBlocked } from '../contracts/blocked.ts'
 import { type Failure, failure } from '../contracts/errors.ts'
 import type { Collected } from '../contracts/garbage.ts'
 import type { NodeId } from '../contracts/ids.ts'
@@ -82,6 +82,8 @@ export interface Agent {
   readonly instances: number
   /** The `[reliability]` section of the node from now on; restarts nothing. */
   setReliability(reliability: ReliabilityConfig): void
+  /** Null = the control plane accepted this agent at the first try, else why not. Waits a few seconds at most. */
+  accepted(): Promise<string | null>
   /** Stops every workload of this node; what is wished stays as it is. */
   stopWorkloads(deadlineMs: number): Promise<Result<void, Failure>>
   /** Ends the agent; workloads keep running. */
@@ -130,7 +132,7 @@ async function run(parts: AgentParts): Promise<Result<Agent, Failure>> {
   if (control !== null) goOnline(made, control, untold.ok ? untold.value : [])
   return ok({
     nodeId,
-    health: () => healthOf(parts, scanner, shared.link, instances.entries.values()),
+    health: () => healthOf(parts, scanner, shared.link, blockedOf(instances.entries.values())),
     get instances() {
       return instances.entries.size
     },
@@ -138,6 +140,7 @@ async function run(parts: AgentParts): Promise<Result<Agent, Failure>> {
       shared.settings.reliability = reliability
       instances.settingsChanged()
     },
+    accepted: async () => (shared.link ? shared.link.accepted(LIMITS.acceptedPatienceMs) : 'it works alone'),
     stopWorkloads: (deadlineMs) => stopAll(clock, instances, deadlineMs),
     async close() {
       for (const { what, error } of await cleanup.run()) log.error('close failed', { what, error: String(error) })
@@ -353,11 +356,10 @@ const nodeFacts = ({ monitor, parts }: Shared, scanner: Scanner): NodeFacts => (
   agentVersion: VERSION,
 })
 
-function healthOf({ control }: AgentParts, scanner: Scanner, link: Link | null, entries: Iterable<Entry>): ReturnType<Agent['health']> {
+function healthOf({ control }: AgentParts, scanner: Scanner, link: Link | null, blocked?: NodeBlocked): ReturnType<Agent['health']> {
   const runtimes = scanner.statuses()
   const connected = link?.connected() ?? false
   const usable = runtimes.some((status) => status.usable)
-  const blocked = blockedOf(entries)
   const alone = connected ? 'connected' : 'not connected to the control plane; workloads keep running'
   return {
     status: usable && !blocked && (connected || control === null) ? 'healthy' : 'degraded',

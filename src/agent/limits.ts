@@ -51,6 +51,8 @@ export const LIMITS = {
   diskRetryMs: 2000,
   runtimeStatusIntervalMs: 15_000,
   /** The first word of a runtime is waited for this long at the start: a hanging engine must not keep the others from being looked at. */
+  /** How long the ready line of an agent waits for the first word of the control plane. */
+  acceptedPatienceMs: 3000,
   startPatienceMs: 1500,
 } as const
 

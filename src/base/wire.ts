@@ -28,7 +28,8 @@ export interface Wire {
 
 interface RefusedUpgrade {
   readonly statusCode?: number | undefined
-  resume(): unknown
+  on(event: 'data', heard: (chunk: Uint8Array) => void): unknown
+  on(event: 'end' | 'error', heard: () => void): unknown
 }
 
 export const WIRE_STATE = { connecting: 0, open: 1, closing: 2, closed: 3 } as const

@@ -51,6 +51,7 @@ export const ERRORS = {
     'Use a token with the operator role; what belongs to the whole platform needs one of the whole platform.',
   ),
   not_found: row(404, 'never', 'There is no such object.', 'Look it up with holdfast list; with --all it shows deleted ones too.'),
+  unknown_route: row(404, 'never', 'The API has no such path.', 'docs/api.md lists all of them, and so does GET /openapi.json.'),
   ambiguous_id: row(409, 'never', 'More than one object matches.', 'Give the whole id.'),
   name_taken: row(409, 'never', 'The name is in use.', 'Choose another name, or delete the object that has it.'),
   version_conflict: row(

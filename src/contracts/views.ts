@@ -175,7 +175,7 @@ export type EventView = z.infer<typeof EventView>
 export const AuditView = z.object({
   cursor: z.string(),
   at: time,
-  /** `token:NAME`, or `system:LOOP`. */
+  /** `token:NAME`, `token:ORG_ID/NAME` of a token of one organisation, or `system:LOOP`. */
   actor: z.string(),
   action: z.string(),
   org_id: z.string().nullable(),

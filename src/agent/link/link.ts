@@ -4,6 +4,7 @@
 
 import { backoffMs } from '../../base/backoff.ts'
 import type { Random } from '../../base/clock.ts'
+import { durationText } from '../../base/duration-text.ts'
 import { type NodeFacts, type Observed, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
 import type { Collected } from '../../contracts/garbage.ts'
 import { LINK_LIMITS } from './limits.ts'
@@ -20,6 +21,8 @@ export interface Link {
   sendFacts(facts: NodeFacts): boolean
   sendCollected(items: readonly Collected[]): boolean
   connected(): boolean
+  /** How the first dialling went: null = welcomed, else why not. Waits for that at most so long. */
+  accepted(withinMs: number): Promise<string | null>
   /** Hangs up and dials no more; resolves when nothing of it runs. */
   close(): Promise<void>
 }
@@ -28,6 +31,7 @@ export function openLink(deps: LinkDeps): Link {
   const { clock, random, log } = deps
   const closing = new AbortController()
   const tell = outageTeller(deps)
+  const { promise: firstTry, resolve: tried } = Promise.withResolvers<string | null>()
   let session: Session | null = null
 
   const dialOnce = async (): Promise<SessionEnd> => {
@@ -45,6 +49,7 @@ export function openLink(deps: LinkDeps): Link {
   const run = async () => {
     for (let failures = 0; !closing.signal.aborted; ) {
       const end = await dialOnce()
+      tried(end.detail)
       if (closing.signal.aborted) return
       tell.lost(end)
       failures = end.lastedMs >= LINK_LIMITS.settledMs ? 1 : failures + 1
@@ -66,7 +71,10 @@ export function openLink(deps: LinkDeps): Link {
       onAck: (items) => safely('ack', () => given.onAck(items)),
       onCollected: (keys) => safely('collected', () => given.onCollected(keys)),
       onConnected: (connected) => {
-        if (connected) tell.connected()
+        if (connected) {
+          tell.connected()
+          tried(null)
+        }
         safely('connected', () => given.onConnected(connected))
       },
     }
@@ -78,6 +86,10 @@ export function openLink(deps: LinkDeps): Link {
     sendFacts: (facts) => session?.sendFacts(facts) ?? false,
     sendCollected: (items) => session?.sendCollected(items) ?? false,
     connected: () => session?.welcomed ?? false,
+    async accepted(withinMs) {
+      const cancel = clock.after(withinMs, () => tried(`no answer within ${durationText(withinMs)}`))
+      return firstTry.finally(cancel)
+    },
     async close() {
       closing.abort(new Error('the link is closing'))
       await session?.close()

@@ -11,6 +11,7 @@ import type { Desired, FromAgent, FromControl, NodeFacts, NodeUsage, Observed } 
 import { ERRORS, type ErrorCode } from '../../contracts/errors.ts'
 import type { Collected } from '../../contracts/garbage.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
+import { Problem } from '../../contracts/views.ts'
 import { type Answers, createAnswers, type OnRequest } from './answers.ts'
 import type { LINK_LIMITS } from './limits.ts'
 import { parseFromControl } from './parse.ts'
@@ -56,6 +57,17 @@ export interface SessionEnd extends Cause {
 
 /** Of one message; a control plane much newer than this agent must not flood its log. */
 const DROPS_TOLD = 3
+
+const REFUSAL_LENGTH_MAX = 65_536
+
+/** The sentence of a refusal; undefined when the answer is not one of ours. */
+function detailOf(body: string): string | undefined {
+  try {
+    return Problem.parse(JSON.parse(body)).detail
+  } catch {
+    return undefined
+  }
+}
 
 /** Dials when made. Handlers of `deps` must not throw. */
 export class Session {
@@ -135,10 +147,18 @@ export class Session {
     })
     socket.on('unexpected-response', (_request, response) => {
       const status = response.statusCode ?? 0
-      response.resume()
-      const detail = `the control plane answered ${status}`
-      if (status === 401 || status === 403) this.#end({ kind: 'refused', code: status === 401 ? 'unauthenticated' : 'forbidden', detail })
-      else this.#lose(detail)
+      let body = ''
+      const done = () => {
+        const detail = detailOf(body) ?? `the control plane answered ${status}`
+        if (status === 401 || status === 403) this.#end({ kind: 'refused', code: status === 401 ? 'unauthenticated' : 'forbidden', detail })
+        else this.#lose(detail)
+      }
+      response.on('data', (chunk) => {
+        body += Buffer.from(chunk).toString()
+        if (body.length > REFUSAL_LENGTH_MAX) done()
+      })
+      response.on('error', done)
+      response.on('end', done)
     })
     socket.on('error', (error) => {
       this.#cause ??= { kind: 'lost', code: 'control_unreachable', detail: socketFault(error) }

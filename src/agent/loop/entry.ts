@@ -155,6 +155,13 @@ export function blockedOf(entries: Iterable<Entry>): NodeBlocked | undefined {
   return first && { code: first.code, detail: first.detail, instances: troubles.length }
 }
 
+/** What is degraded stays unhealthy until its checks say otherwise, also when an agent that has measured nothing yet took it over. */
+function healthOf({ record, verdict }: Entry): Observed['health'] {
+  if (!isChecked(record)) return 'unknown'
+  if (record.phase.kind === 'degraded') return verdict.health === 'healthy' ? 'healthy' : 'unhealthy'
+  return record.verified || verdict.health === 'unhealthy' ? verdict.health : 'starting'
+}
+
 export function observedOf(entry: Entry): Observed {
   const { record, sight } = entry
   const current = sight.kind === 'known' ? sight.objects.find((object) => object.incarnation === record.incarnation) : undefined
@@ -168,7 +175,7 @@ export function observedOf(entry: Entry): Observed {
     healSeq: record.acted.healSeq,
     incarnation: record.incarnation,
     phase: record.phase,
-    health: isChecked(record) ? (record.verified || entry.verdict.health === 'unhealthy' ? entry.verdict.health : 'starting') : 'unknown',
+    health: healthOf(entry),
     checks: [...entry.standings],
     addresses: living && current ? [...current.addresses] : [],
     pid: living && current ? current.pid : null,

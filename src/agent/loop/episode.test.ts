@@ -169,3 +169,24 @@ test('C56: a deletion that the runtime refuses stays one and is repeated; it is 
   await one.clock.advance(1000)
   expect(one.kind()).toBe('deleted')
 })
+
+test.each([1, 2])(
+  'T26: incarnation %i runs again and its event got lost: found before the next attempt, so never two live',
+  async (which) => {
+    const one = await running()
+    one.control.failNext('start', BROKEN)
+    one.control.exit(ID, { signal: 'SIGKILL' })
+    await one.clock.advance(100)
+    expect(one.kind()).toBe('recovering')
+    const [old] = one.objects()
+    if (!old) throw new Error('nothing ran')
+    // The run before, started again by somebody else; or the attempt that was given up, which took effect late.
+    if (which === 1) Object.assign(old, { state: 'running', exit: null })
+    else one.control.world.start({ ...old.want, incarnation: 2, nonce: one.entry()?.record.nonce ?? '' }, true)
+    for (let second = 0; second < 60; second += 1) {
+      await one.clock.advance(1000)
+      expect(one.control.live(ID)).toHaveLength(1)
+    }
+    expect(one.entry()?.record).toMatchObject({ incarnation: which === 1 ? 3 : 2, phase: { kind: 'running' } })
+  },
+)

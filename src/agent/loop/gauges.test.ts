@@ -6,7 +6,7 @@ import { orphanedSinceMs } from './gauges.ts'
 
 const up = () => new World().settle().pass(1000).pass(20_000)
 
-test('an orphan is one since it was lost, through attempts, quarantine and every trial, until a start proves itself', () => {
+test('T19, T40: an orphan is one since it was lost, through attempts, quarantine and every trial, until a start proves itself', () => {
   const world = up()
   expect(orphanedSinceMs(world.record)).toBeNull()
   const lostMs = world.nowMs

@@ -89,7 +89,7 @@ describe('the health keeper', () => {
     expect([entry.standings, entry.verdict.health]).toEqual([[], 'unknown'])
   })
 
-  test('switched off, nothing is watched and the verdict stays unknown', () => {
+  test('T01: switched off, nothing is watched and the verdict stays unknown', () => {
     const { entry, keeper, subjects, measured } = setup({ checking: () => false })
     keeper.follow(entry)
     measured(FAIL)

@@ -69,7 +69,7 @@ test('a runtime that hangs holds up neither the start nor the scans of another o
   expect(clock.timers).toBe(0)
 })
 
-test('a stray is named once for as long as it is there, whatever an incomplete listing leaves out', async () => {
+test('T35: a stray is named once for as long as it is there, whatever an incomplete listing leaves out', async () => {
   const told: string[] = []
   let listing: readonly [complete: boolean, ids: readonly InstanceId[]] = [true, [STRAY]]
   const scanner = createScanner({

@@ -72,6 +72,16 @@ const changesRuntime = ({ record, wish }: Entry): boolean =>
   record.incarnation > 0 &&
   wish.spec.runtime !== record.desired.spec.runtime
 
+/** After a wait of this length what was seen before it says little. A shorter one, as in a storm, is not worth a question to the runtime. */
+const SIGHT_OLD_MS = 5000
+
+/** Its wait is over, and a long one: whoever came back meanwhile unheard must be neither doubled nor killed by the next attempt. */
+const isDue = ({ record: { phase }, sight }: Entry, nowMs: number): boolean => {
+  if (sight.kind === 'unknown' || nowMs - phase.sinceMs < SIGHT_OLD_MS) return false
+  if (phase.kind === 'quarantined') return phase.untilMs <= nowMs
+  return (phase.kind === 'recovering' || phase.kind === 'crash_looping') && phase.nextAttemptAtMs <= nowMs
+}
+
 /** All that a start depends on and that a restarted agent has to know is the same in both. */
 const sameStart = (a: InstanceRecord, b: InstanceRecord): boolean =>
   a.incarnation === b.incarnation && a.nonce === b.nonce && a.startedSpec === b.startedSpec && a.hostPorts.join() === b.hostPorts.join()
@@ -134,6 +144,7 @@ export class Stepper {
       if (entry.record.phase.kind === 'deleted' && entry.deletionStored) return this.#finish(entry)
       if (changesRuntime(entry) && !(await this.#leaveRuntime(entry))) return this.#retryLater(entry)
       draft = this.#followClock(entry, this.#mergeWish(entry, draft))
+      if (steps === 0 && isDue(entry, this.#deps.clock.wallMs())) entry.look = true
       if (entry.look) await this.#look(entry)
       const next = plan(draft.record, this.#facts(entry, draft.record))
       entry.outcome = null

@@ -42,7 +42,7 @@ describe('which level says what is in force', () => {
       checks: { mode: 'off', setOn: 'env' },
     })
   })
-  test('a node that is switched off altogether has the last word', () => {
+  test('T01: a node that is switched off altogether has the last word', () => {
     const off = { recovery: { mode: 'off', setOn: 'node' }, checks: { mode: 'off', setOn: 'node' } }
     expect(of({ modes: { recovery: 'on', checks: 'on' } }, { ...DEFAULT_RELIABILITY, enabled: false })).toEqual(off)
   })
@@ -100,7 +100,7 @@ describe('switched off in the middle of an episode', () => {
 const EPISODE = { reason: 'process_dead', startedAtMs: 1, attempts: 1, lastSeenMs: 1, queuedMs: 0, dataLoss: false, forced: false } as const
 
 describe('T33 observe, and on again', () => {
-  test('a death is counted and told, once, and nothing is done', () => {
+  test('T33: a death is counted and told, once, and nothing is done', () => {
     const world = up()
     setMode(world, OBSERVE)
     world.crash()
@@ -109,7 +109,7 @@ describe('T33 observe, and on again', () => {
     expect(world.record).toMatchObject({ incarnation: 1, episode: null, phase: { kind: 'failed', reason: 'recovery_off' } })
     expect(outcomes(world)).toEqual([])
   })
-  test('switched on, what is dead is recovered in one episode, and its orphan is not counted again', () => {
+  test('T33: switched on, what is dead is recovered in one episode, and its orphan is not counted again', () => {
     const world = up()
     setMode(world, OBSERVE)
     world.crash()
@@ -144,7 +144,7 @@ describe('T33 observe, and on again', () => {
 })
 
 describe('T34 by hand', () => {
-  test('an instance that had run gets an episode of its own, with who asked for it', () => {
+  test('T34: an instance that had run gets an episode of its own, with who asked for it', () => {
     const world = up()
     setMode(world, OBSERVE)
     world.crash()
@@ -188,7 +188,7 @@ describe('T34 by hand', () => {
 })
 
 describe('T17 an attempt has succeeded', () => {
-  test('when it has lived for a second, however soon its checks pass; who waits for health does not wait for that', () => {
+  test('T17: when it has lived for a second, however soon its checks pass; who waits for health does not wait for that', () => {
     const world = up()
     world.verdict = GATED
     world.crash().pass(100)
@@ -200,7 +200,7 @@ describe('T17 an attempt has succeeded', () => {
     world.toWake()
     expect([outcomes(world), world.record.attempts.at(-1)?.outcome]).toEqual([['success'], 'success'])
   })
-  test('not when it ends within that second: the same episode goes on', () => {
+  test('T18: not when it ends within that second: the same episode goes on', () => {
     const world = up()
     world.verdict = GATED
     world.crash()
@@ -211,7 +211,7 @@ describe('T17 an attempt has succeeded', () => {
     expect(world.record.episode).toMatchObject({ attempts: 1 })
     expect(kinds(world, 'orphaned')).toHaveLength(1)
   })
-  test('not when what it was started with is not what is wished any more', () => {
+  test('T17: not when what it was started with is not what is wished any more', () => {
     const world = up().crash()
     world.wish({ spec: specOf({ command: ['other'] }) })
     expect(outcomes(world)).toEqual(['cancelled'])
@@ -219,7 +219,7 @@ describe('T17 an attempt has succeeded', () => {
     expect(outcomes(world)).toEqual(['cancelled'])
     expect(world.record.startedSpec).toBe(specKey(world.record))
   })
-  test('not while its checks fail', () => {
+  test('T17: not while its checks fail', () => {
     const world = up()
     world.verdict = GATED
     world.crash()
@@ -234,7 +234,7 @@ describe('T17 an attempt has succeeded', () => {
   })
 })
 
-test('HEAL-7 what allow_data_loss permitted is on the attempt, and told with the orphan', () => {
+test('T27: HEAL-7 what allow_data_loss permitted is on the attempt, and told with the orphan', () => {
   const world = up()
   world.policy = { ...POLICY, allowDataLoss: true }
   world.verdict = UNHEALTHY
@@ -247,7 +247,7 @@ test('HEAL-7 what allow_data_loss permitted is on the attempt, and told with the
   expect(world.record.attempts.map(({ dataLoss }) => dataLoss)).toEqual([false, true, true, false])
 })
 
-test('over any interleaving of deaths, modes, wishes and time, each episode has exactly one outcome', () => {
+test('T45: over any interleaving of deaths, modes, wishes and time, each episode has exactly one outcome', () => {
   /** Plans and executes until quiet, and counts the episodes that begin. */
   const settle = (world: World): number => {
     let begun = 0

@@ -149,7 +149,7 @@ describe('recovery', () => {
     world.crash()
     expect(world.notes.find(({ kind }) => kind === 'quarantined')).toMatchObject({ failures: 5, windowMs: world.nowMs - firstMs })
   })
-  test('a stable run clears the count', () => {
+  test('T31: a stable run clears the count', () => {
     const world = up().crash()
     expect(world.record.failures).toBe(1)
     world.pass(1000).pass(10_000)

@@ -19,3 +19,12 @@ test('a token that no header can carry is refused before the agent starts, and n
     expect(run.err).not.toMatch(/second-half|with a space/)
   }
 })
+
+test('a token file that is not there is named, with where the right one is', async () => {
+  const dir = await tmpDir()
+  const args = ['agent', '--control', 'http://127.0.0.1:9', '--state-dir', path.join(dir, 'state'), '--token-file', path.join(dir, 'none')]
+  const run = await cli(args, { cwd: dir })
+  expect(run.code).toBe(2)
+  expect(run.err).toContain('agent.token')
+  expect(run.err).not.toContain('operator.token')
+})

@@ -54,8 +54,17 @@ export async function runAgent(core: Core, out: Output, flags: AgentFlags): Prom
     })
     if (!pulse.ok) return pulse
     cleanup.add('metrics and health', () => pulse.value.close())
-    const ready = { ready: true, node: agent.value.nodeId, url: pulse.value.url, state: stateDir }
-    await out.value(ready, () => `holdfast agent ready node=${ready.node} url=${ready.url} state=${stateDir}\n`)
+    const refused = await agent.value.accepted()
+    const ready = {
+      ready: true,
+      node: agent.value.nodeId,
+      url: pulse.value.url,
+      state: stateDir,
+      connected: refused === null,
+      why: refused,
+    }
+    const standing = refused === null ? 'connected' : `not connected yet: ${refused.replace(/\.$/, '')}`
+    await out.value(ready, () => `holdfast agent ready node=${ready.node} url=${ready.url} state=${stateDir} (${standing})\n`)
     parts.log.info('stopping', { signal: await ending.asked })
     return ok(EXIT.ok)
   })
@@ -80,6 +89,7 @@ async function readToken(core: Core, given: string | undefined): Promise<Result<
     const token = (await readFile(path.resolve(core.cwd, file), 'utf8')).trim()
     return token === '' ? err(failure('unauthenticated', `${file} holds no token.`, { path: file })) : sendable(token, file)
   } catch (error) {
-    return err(failure('unauthenticated', `Cannot read the token file ${file} (${errnoOf(error)}).`, { path: file }, error))
+    const detail = `--token-file: cannot read ${file} (${errnoOf(error)}); the control plane keeps it as agent.token in its data directory`
+    return err(failure('invalid_input', detail, { field: '--token-file', path: file }, error))
   }
 }

@@ -9,7 +9,7 @@ import { agentStateDir, downMarker, takePlace } from './place.ts'
 
 const take = (dir: string, verb: 'up' | 'agent' | 'server') => takePlace(dir, verb, process.pid, systemRandom)
 
-test('no second agent comes to the journals of an up, nor an up to those of an agent', async () => {
+test('T37: no second agent comes to the journals of an up, nor an up to those of an agent', async () => {
   const dir = await tmpDir()
   const up = await take(dir, 'up')
   if (!up.ok) throw new Error(up.error.detail)

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { answer, apiServer, launch, post, problem } from '../../../tests/support/api-server.ts'
 import { factsOf, nodeId, USAGE } from '../../../tests/support/control-records.ts'
 import { describeStores, must, type StoreBench } from '../../../tests/support/stores.ts'
+import { InstanceId } from '../../contracts/ids.ts'
 import { ROUTES, type Route } from '../../contracts/routes.ts'
 import { openSession } from '../store/nodes.ts'
 
@@ -300,6 +301,17 @@ function others(bench: StoreBench) {
     expect(must(await as('viewer').call('listNodes', {})).items).toMatchObject([
       { id: 'node-a', state: 'ready', connected: true, instances: 0 },
     ])
+    const placed = must(await operator.call('createInstance', { body: launch({ memory: '64Mi' }) }))
+    must(await store.write('system:test', (tx) => tx.placeInstance(InstanceId.parse(placed.id), nodeId('node-a'))))
+    const count = async (who: 'operator' | 'otherOperator') => {
+      const [listed] = must(await as(who).call('listNodes', {})).items
+      const one = must(await as(who).call('getNode', { params: { id: 'node-a' } }))
+      expect(one).toMatchObject({ instances: listed?.instances, reserved_memory_bytes: listed?.reserved_memory_bytes })
+      return [one.instances, one.reserved_memory_bytes]
+    }
+    expect(await count('operator')).toEqual([1, 64 * 2 ** 20])
+    // What another organisation has there does not exist.
+    expect(await count('otherOperator')).toEqual([0, 0])
     expect(must(await operator.call('cordonNode', { params: { id: 'node-a' } })).state).toBe('cordoned')
     expect(must(await operator.call('getNode', { params: { id: 'node' } })).state).toBe('cordoned')
     expect(must(await operator.call('uncordonNode', { params: { id: 'node-a' } })).state).toBe('ready')

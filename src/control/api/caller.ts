@@ -27,7 +27,7 @@ export interface Callers {
 
 export const hashSecret = (secret: string): Buffer => createHash('sha256').update(secret).digest()
 
-const BEARER = /^Bearer +([\x21-\x7e]{8,512}) *$/i
+const BEARER = /^Bearer +([\x21-\x7e]{1,512}) *$/i
 
 export function createCallers(deps: Pick<ApiDeps, 'store' | 'clock' | 'limits'>): Callers {
   const known = new Map<string, { readonly token: TokenRecord; readonly untilMs: number }>()

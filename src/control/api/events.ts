@@ -6,7 +6,7 @@ import { type Failure, failure } from '../../contracts/errors.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
 import type { EventRecord } from '../model/event.ts'
 import { eventView } from '../model/views.ts'
-import { cursorBeforeLast, listEvents } from '../store/events.ts'
+import { cursorBeforeLast, latestCursor, listEvents } from '../store/events.ts'
 import { findInstance } from '../store/instances.ts'
 import type { Context, Handlers, StreamHandlers } from './context.ts'
 import type { ApiDeps } from './deps.ts'
@@ -76,8 +76,20 @@ async function startOf(
   after: string | undefined,
   last: number | undefined,
 ): Promise<Result<number, Failure>> {
-  if ((after !== undefined && after !== '') || last === undefined) return cursorOf(after)
+  if ((after !== undefined && after !== '') || last === undefined) {
+    const cursor = cursorOf(after)
+    return cursor.ok && cursor.value > 0 ? refuseFuture(deps, cursor.value) : cursor
+  }
   return cursorBeforeLast(deps.store.db, { scope, ...(instanceId && { instanceId }) }, last)
+}
+
+/** A cursor of a log that is no longer this one: its reader would wait in silence for events that come under other numbers. */
+async function refuseFuture(deps: Deps, cursor: number): Promise<Result<number, Failure>> {
+  const newest = await latestCursor(deps.store.db)
+  // A log of which everything was trimmed says nothing about cursors.
+  if (!newest.ok || newest.value === 0 || cursor <= newest.value) return newest.ok ? ok(cursor) : newest
+  const detail = `after: ${cursor} is beyond the newest event, ${newest.value}; was the database restored? Read everything anew, then go on from ${newest.value}`
+  return err(failure('invalid_input', detail, { field: 'after', newest: String(newest.value) }))
 }
 
 function cursorOf(text: string | undefined): Result<number, Failure> {

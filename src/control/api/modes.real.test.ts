@@ -45,7 +45,7 @@ describeStores('modes over the API', (bench) => {
     expect(audit.some(({ data }) => data.mode === 'off' && data.health_checks === 'off')).toBe(true)
   })
 
-  test('T34 recover is refused where recovery is off, with the way out; what others were given does not change that', async () => {
+  test('T34: recover is refused where recovery is off, with the way out; what others were given does not change that', async () => {
     const { as } = await apiServer(bench)
     const operator = as('operator')
     const { id } = must(await operator.call('createInstance', { body: launch() }))

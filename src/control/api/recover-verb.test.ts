@@ -66,7 +66,7 @@ describe('recover', () => {
       begun,
       begun,
     ],
-  ])('%s', (_, given, plain, forced) => {
+  ])('T34: %s', (_, given, plain, forced) => {
     expect(decideRecover(instanceOf(given))).toMatchObject(plain)
     expect(decideRecover(instanceOf(given), true)).toMatchObject(forced)
   })

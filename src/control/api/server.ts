@@ -65,7 +65,7 @@ export function buildServer(deps: ApiDeps): FastifyInstance {
   app.setErrorHandler((error, request, reply) => sendFailure(deps, request, reply, failureOf(error)))
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?', 1)[0] ?? ''
-    return sendFailure(deps, request, reply, failure('not_found', `There is no ${request.method} ${path}.`, { path }))
+    return sendFailure(deps, request, reply, failure('unknown_route', `There is no ${request.method} ${path}.`, { path }))
   })
   return app
 }

@@ -20,7 +20,7 @@ import { schedulerLoop } from './scheduler-loop.ts'
 const DAY_MS = 86_400_000
 
 describeStores('all loops together', (bench) => {
-  test('ten quiet rounds over a hundred instances say nothing, write no event and keep everything healthy', async () => {
+  test('C57: ten quiet rounds over a hundred instances say nothing, write no event and keep everything healthy', async () => {
     const given = await loopBench(bench)
     const node = await seedNode(given.store, 'node-a', { allocatableMemoryBytes: 2 ** 40 })
     const org = await seedOrg(given.store)

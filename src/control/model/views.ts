@@ -29,19 +29,23 @@ const DATE_MS_MAX = 8.64e15
 export const timeOf = (ms: number): string => new Date(Number.isFinite(ms) && Math.abs(ms) <= DATE_MS_MAX ? ms : 0).toISOString()
 const timeOrNull = (ms: number | null): string | null => (ms === null ? null : timeOf(ms))
 
-export function errorView(error: LastError): ErrorView {
+/** A sentence with commands about one instance, with its name where they need one. */
+export const withName = (text: string, name: string): string =>
+  text.replace(/\bholdfast (logs|why|show|history|exec|recover|restart)\b(?! [A-Z])/g, (command) => `${command} ${name}`)
+
+export function errorView(error: LastError, name?: string): ErrorView {
   const row = ERRORS[error.code]
   return {
     code: error.code,
     message: row.message,
     detail: error.detail,
-    next: row.next,
+    next: name === undefined ? row.next : withName(row.next, name),
     retry: row.retry,
     at: timeOf(error.atMs),
     fields: error.fields ?? {},
   }
 }
-const errorOrNull = (error: LastError | null) => (error === null ? null : errorView(error))
+const errorOrNull = (error: LastError | null, name?: string) => (error === null ? null : errorView(error, name))
 
 function exitView(exit: Exit | null): InstanceView['last_exit'] {
   return exit && { code: exit.code, signal: exit.signal, memory_limit_exceeded: exit.oom, at: timeOf(exit.atMs) }
@@ -85,7 +89,7 @@ export function instanceView(row: InstanceRecord, heal: HealRecord | null = null
     incarnation: row.incarnation,
     attempt: phase.attempt,
     next_attempt_at: timeOrNull(nextAttemptMs(phase) ?? nextHealMs(row, heal)),
-    last_error: errorOrNull(phase.lastError),
+    last_error: errorOrNull(phase.lastError, row.name),
     blocked: observed?.blocked ? { code: observed.blocked.code, detail: observed.blocked.detail } : null,
     desired: {
       state: row.want,

@@ -1,9 +1,9 @@
 // Why an instance is as it is, in plain sentences, for a person at three in the morning: first the cause, then what is wished and
 // what is, then what happens next and when. Pure: the same facts give the same words.
 import type { Blocked } from '../../contracts/blocked.ts'
-import { ERRORS, type Failure } from '../../contracts/errors.ts'
+import type { Failure } from '../../contracts/errors.ts'
 import type { CheckStanding, Phase } from '../../contracts/phase.ts'
-import type { WhyView } from '../../contracts/views.ts'
+import type { ErrorView, WhyView } from '../../contracts/views.ts'
 import { broughtBack, endCause, errorText, exitText } from './end-words.ts'
 import type { HealRecord } from './heal.ts'
 import { nextHealMs, restsBecause } from './heal-time.ts'
@@ -42,13 +42,16 @@ export function explain(facts: WhyFacts): WhyView {
     desired: desiredText(instance),
     observed: observedText(facts),
     difference: difference(facts),
-    last_error: phase.lastError && errorView(phase.lastError),
+    last_error: phase.lastError && withoutItself(errorView(phase.lastError, instance.name)),
     next: next.text,
     next_at: next.atMs === null ? null : timeOf(next.atMs),
     modes: [...modesTexts(instance)],
     nodes: instance.refusals.map(({ nodeId, refusedBy, detail }) => ({ node_id: nodeId, refused_by: refusedBy, detail })),
   }
 }
+
+/** Whoever reads this has asked why already. */
+const withoutItself = (error: ErrorView): ErrorView => ({ ...error, next: error.next.replace(/; holdfast why [^.]*/, '') })
 
 /** Nothing is recorded: what is known was true when the disk became full. Comes first, for nothing else goes on before it is mended. */
 function blocked({ instance, storeBlocked }: WhyFacts): string {
@@ -149,7 +152,11 @@ function runningCause(instance: InstanceRecord, nowMs: number): string {
   if (health === 'unhealthy') return `It runs, but ${failingCheck(instance) ?? 'its checks fail'}.`
   if (instance.phase.reason === 'waiting_for_checks' || health === 'starting') {
     const failing = failingCheck(instance)
-    return `It runs and is not ready yet: ${failing ?? 'its checks have not passed yet'}${comesAfter(instance, nowMs)}.`
+    const after = comesAfter(instance, nowMs)
+    // The engine's own check is not one that somebody waits for.
+    if (!failing && instance.phase.reason !== 'waiting_for_checks' && instance.spec.health.length === 0)
+      return `It runs since a moment ago and is not yet known to last${after}.`
+    return `It runs and is not ready yet: ${failing ?? 'its checks have not passed yet'}${after}.`
   }
   const after = AFTER[instance.phase.reason] ?? broughtBack(instance, nowMs)
   return `It runs${health === 'healthy' ? ' and is healthy' : ''}${after === undefined ? '' : `; ${after}`}.`
@@ -334,7 +341,7 @@ function healStep({ instance, heal, nowMs }: WhyFacts): Next {
         `Nothing: what is run once is not run again by itself. Read holdfast logs ${name}; holdfast restart ${name} runs it once more.`,
       )
     case 'permanent': {
-      const mend = phase.lastError ? ERRORS[phase.lastError.code].next : 'Correct the cause.'
+      const mend = phase.lastError ? withoutItself(errorView(phase.lastError, name)).next : 'Correct the cause.'
       return none(`Nothing by itself. ${mend}${mend.includes('holdfast recover') ? '' : ` To try again: holdfast recover ${name}.`}`)
     }
     case 'given_up':

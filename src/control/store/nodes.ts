@@ -2,7 +2,7 @@
 import { sql } from 'kysely'
 import type { Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
-import { NODE_ID_PATTERN, NodeId } from '../../contracts/ids.ts'
+import { NODE_ID_PATTERN, NodeId, type OrgId } from '../../contracts/ids.ts'
 import type { NodeRecord } from '../model/node.ts'
 import { attempt, Rollback } from './attempt.ts'
 import type { Db, Tx } from './db.ts'
@@ -184,6 +184,25 @@ export async function listNodes(db: Db, query: PageQuery): Promise<Result<Page<N
     const all = withLedger(db).orderBy('nodes.id')
     const after = cursor.value === null ? all : all.where('nodes.id', '>', cursor.value)
     return pageOf(await after.limit(query.limit + 1).execute(), query.limit, (row) => row.id, nodeRecord)
+  })
+}
+
+/** What one organisation has on each node; a node without any of it is not in the map. */
+export function nodesOfOrg(
+  db: Db,
+  orgId: OrgId,
+): Promise<Result<ReadonlyMap<string, { readonly instances: number; readonly reservedMemoryBytes: number }>, Failure>> {
+  return attempt(async () => {
+    const rows = await db
+      .selectFrom('instances')
+      .where('org_id', '=', orgId)
+      .where('node_id', 'is not', null)
+      .where('deleted_at_ms', 'is', null)
+      .groupBy('node_id')
+      .select(['node_id', sql<number | null>`(sum(memory_bytes) filter (where ${RESERVES}))::bigint`.as('reserved')])
+      .select(sql<number>`count(*)`.as('instances'))
+      .execute()
+    return new Map(rows.map((row) => [row.node_id ?? '', { instances: row.instances, reservedMemoryBytes: row.reserved ?? 0 }]))
   })
 }
 

@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import { fakeEngine, json } from '../../../../tests/support/fake-engine.ts'
@@ -28,6 +29,12 @@ describe('engine client: every way a daemon can be away is typed', () => {
     const fake = await fakeEngine()
     await fake.die('left')
     const result = await open(fake.socketPath).json(get('/info'), Anything, signal())
+    expect([faultOf(result), codeOf(result)]).toEqual(['silent', 'runtime_unreachable'])
+  })
+  test('T08: a plain file in place of the socket: unreachable', async () => {
+    const at = `${await tmpDir()}/plain`
+    await writeFile(at, '')
+    const result = await open(at).json(get('/info'), Anything, signal())
     expect([faultOf(result), codeOf(result)]).toEqual(['silent', 'runtime_unreachable'])
   })
   test('T08: a connect proves nothing: a daemon that accepts and does not answer is unreachable after the deadline', async () => {

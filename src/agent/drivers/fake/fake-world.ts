@@ -63,8 +63,8 @@ export class FakeWorld {
     return () => this.#listeners.delete(onChange)
   }
 
-  /** Creates and starts; at most one object per incarnation for ever. */
-  start(want: Wanted): FakeObject {
+  /** Creates and starts; at most one object per incarnation for ever. `quiet` = the event is lost. */
+  start(want: Wanted, quiet = false): FakeObject {
     const object: FakeObject = {
       want,
       pid: this.#nextPid,
@@ -79,7 +79,7 @@ export class FakeWorld {
     }
     this.#nextPid += 1
     this.#objects.push(object)
-    this.#changed(object, 'started')
+    this.#changed(object, 'started', quiet)
     this.#run(object)
     return object
   }
