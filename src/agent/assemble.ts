@@ -2,8 +2,7 @@
 // the simulator others. It needs no control plane to keep things running: it reads its journals, looks at what runs, and goes on from there.
 import type { Cleanup } from '../base/cleanup.ts'
 import type { Clock, Random } from '../base/clock.ts'
-import { waitAtMost, withDeadline } from '../base/deadline.ts'
-import { durationText } from '../base/duration-text.ts'
+import { waitAtMost } from '../base/deadline.ts'
 import type { Logger } from '../base/log.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { semaphore } from '../base/semaphore.ts'
@@ -30,16 +29,17 @@ import { blockedOf, type Entry, holdsReservation } from './loop/entry.ts'
 import { Gate } from './loop/gate.ts'
 import { registerGauges } from './loop/gauges.ts'
 import { createHealthKeeper, type HealthKeeper, isGated } from './loop/health.ts'
+import { type HookProgram, Hooks } from './loop/hooks.ts'
 import { Instances } from './loop/instances.ts'
 import { createReporter, type Reporter } from './loop/reporter.ts'
 import { createScanner, type Scanner } from './loop/scanner.ts'
+import { stopAll } from './loop/stop-all.ts'
 import { createMonitor, type Monitor } from './monitor/monitor.ts'
 import type { Readings } from './monitor/readings.ts'
 import { lookAt, lookAtAll } from './observe/look.ts'
 import { statusOf } from './observe/status.ts'
 import { createProber } from './probes/prober.ts'
 import { admit, allocatable, foldPressure } from './reconcile/admission.ts'
-import { isShutDown } from './reconcile/plan.ts'
 import { modesFor, recoveryPolicy } from './reconcile/policy.ts'
 
 /** Everything of the world that an agent touches. */
@@ -62,6 +62,8 @@ export interface AgentParts {
   /** Whose filesystems the monitor watches. */
   readonly paths: readonly string[]
   /** null = work alone (used to stop workloads while nothing else runs). */
+  /** The operator's program for hooks; null or absent = none. */
+  readonly hooks?: HookProgram | null
   readonly control: { readonly url: string; readonly token: string; readonly dial: Dial } | null
   /** What is opened here is closed with it, and before all that was added earlier. */
   readonly cleanup: Cleanup
@@ -138,21 +140,6 @@ async function run(parts: AgentParts): Promise<Result<Agent, Failure>> {
       for (const { what, error } of await cleanup.run()) log.error('close failed', { what, error: String(error) })
     },
   })
-}
-
-async function stopAll(clock: Clock, instances: Instances, deadlineMs: number): Promise<Result<void, Failure>> {
-  try {
-    await withDeadline(clock, deadlineMs, undefined, async (signal) => {
-      await instances.shutdown(signal)
-      await instances.removeEnded(signal)
-    })
-    return ok(undefined)
-  } catch (error) {
-    const left = [...instances.entries.values()].filter((entry) => !isShutDown(entry.record)).map((entry) => entry.record.desired.name)
-    return err(
-      failure('stop_failed', `Still not stopped after ${durationText(deadlineMs)}: ${left.join(', ')}.`, { instances: left }, error),
-    )
-  }
 }
 
 /** What the parts share. `link` is null until the control plane is dialled; the others wire themselves to it late. */
@@ -236,12 +223,9 @@ interface Settings {
 
 const isChecking = ({ reliability }: Settings, desired: Desired): boolean => modesFor(reliability, desired).checks.mode === 'on'
 
-function makeInstances(
-  { parts, log, ledger, settings }: Shared,
-  executing: ExecuteDeps,
-  gate: Gate,
-  changed: (entry: Entry) => void,
-): Instances {
+function makeInstances(shared: Shared, executing: ExecuteDeps, gate: Gate, changed: (entry: Entry) => void): Instances {
+  const { parts, log, ledger, settings } = shared
+  const hooks = makeHooks(shared)
   const { clock, random, drivers, files, meter } = parts
   return new Instances({
     clock,
@@ -263,12 +247,21 @@ function makeInstances(
     gate,
     gated: (record) => isChecking(settings, record.desired) && isGated(record.desired.spec),
     changed,
+    ...(hooks && { moved: (record, transitions) => hooks.tell(record, transitions) }),
     adoptReservation: (record) => ledger.adopt(record.desired.id, record.desired.spec),
     releaseReservation: (id) => {
       ledger.release(id)
       executing.ports.release(id)
     },
   })
+}
+
+function makeHooks({ parts, log }: Shared): Hooks | null {
+  const { hooks: program, clock, meter, nodeId, cleanup } = parts
+  if (!program) return null
+  const made = new Hooks({ clock, log, meter, nodeId, program, concurrencyMax: LIMITS.hooksMax, queueMax: LIMITS.hookQueueMax })
+  cleanup.add('hooks', () => made.close())
+  return made
 }
 
 function makeHealth({ parts, log, settings }: Shared, instances: Instances, reporter: Reporter): HealthKeeper {

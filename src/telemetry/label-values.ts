@@ -2,6 +2,7 @@
 // rate() and increase() see the first event; a set that is not here (paths, collector kinds) starts with its first event.
 import { CHECK_FAILURE_REASONS } from '../contracts/check-reasons.ts'
 import { ERRORS } from '../contracts/errors.ts'
+import { HOOKS } from '../contracts/hook.ts'
 import { type MetricName, ORPHAN_REASONS } from '../contracts/metrics.ts'
 import { PHASE_KINDS } from '../contracts/phase.ts'
 import { ROUTES, UNTIMED_PATHS } from '../contracts/routes.ts'
@@ -35,6 +36,7 @@ const CLOSED: Partial<Record<MetricName, () => readonly LabelSet[]>> = {
   vm_recovery_success_total: () => product(orphanReason),
   vm_recovery_episodes_total: () => product({ ...orphanReason, outcome: OUTCOMES }),
   vm_recovery_duration_seconds: () => product({ outcome: OUTCOMES }),
+  hook_runs_total: () => product({ hook: HOOKS, outcome: ['ok', 'failed', 'timeout', 'dropped'] }),
   vm_orphans: () => product(orphanReason),
   instances: () => product({ ...runtime, state: PHASE_KINDS }),
   instance_crash_loops: () => product(runtime),
