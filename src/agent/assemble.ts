@@ -32,6 +32,7 @@ import { blockedOf, type Entry, holdsReservation } from './loop/entry.ts'
 import { Gate } from './loop/gate.ts'
 import { registerGauges } from './loop/gauges.ts'
 import { createHealthKeeper, type HealthKeeper, isGated } from './loop/health.ts'
+import { type HookProgram, Hooks } from './loop/hooks.ts'
 import { Instances } from './loop/instances.ts'
 import { createReporter, type Reporter } from './loop/reporter.ts'
 import { createScanner, type Scanner } from './loop/scanner.ts'
@@ -66,6 +67,8 @@ export interface AgentParts {
   /** Whose filesystems the monitor watches. */
   readonly paths: readonly string[]
   /** null = work alone (used to stop workloads while nothing else runs). */
+  /** The operator's program for hooks; null or absent = none. */
+  readonly hooks?: HookProgram | null
   readonly control: { readonly url: string; readonly token: string; readonly dial: Dial } | null
   /** What is opened here is closed with it, and before all that was added earlier. */
   readonly cleanup: Cleanup
@@ -256,12 +259,9 @@ interface Settings {
 
 const isChecking = ({ reliability }: Settings, desired: Desired): boolean => modesFor(reliability, desired).checks.mode === 'on'
 
-function makeInstances(
-  { parts, log, ledger, settings }: Shared,
-  executing: ExecuteDeps,
-  gate: Gate,
-  changed: (entry: Entry) => void,
-): Instances {
+function makeInstances(shared: Shared, executing: ExecuteDeps, gate: Gate, changed: (entry: Entry) => void): Instances {
+  const { parts, log, ledger, settings } = shared
+  const hooks = makeHooks(shared)
   const { clock, random, drivers, files, meter } = parts
   return new Instances({
     clock,
@@ -283,12 +283,21 @@ function makeInstances(
     gate,
     gated: (record) => isChecking(settings, record.desired) && isGated(record.desired.spec),
     changed,
+    ...(hooks && { moved: (record, transitions) => hooks.tell(record, transitions) }),
     adoptReservation: (record) => ledger.adopt(record.desired.id, record.desired.spec),
     releaseReservation: (id) => {
       ledger.release(id)
       executing.ports.release(id)
     },
   })
+}
+
+function makeHooks({ parts, log }: Shared): Hooks | null {
+  const { hooks: program, clock, meter, nodeId, cleanup } = parts
+  if (!program) return null
+  const made = new Hooks({ clock, log, meter, nodeId, program, concurrencyMax: LIMITS.hooksMax, queueMax: LIMITS.hookQueueMax })
+  cleanup.add('hooks', () => made.close())
+  return made
 }
 
 function makeHealth({ parts, log, settings }: Shared, instances: Instances, reporter: Reporter): HealthKeeper {

@@ -47,6 +47,9 @@ export const LIMITS = {
   outboxMax: 64,
   /** Observations in one message. */
   reportBatchMax: 200,
+  /** Runs of the operator's program for hooks at once, and in line: a storm of a thousand instances fits. */
+  hooksMax: 4,
+  hookQueueMax: 10_000,
   /** A wish the disk refused is tried again after this. */
   diskRetryMs: 2000,
   runtimeStatusIntervalMs: 15_000,

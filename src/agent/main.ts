@@ -13,11 +13,13 @@ import type { AgentConfig } from './config.ts'
 import { createDockerDriver } from './drivers/docker/driver.ts'
 import type { Driver } from './drivers/driver.ts'
 import { createProcessDriver } from './drivers/process/driver.ts'
+import { createHostCommand } from './drivers/process/host-command.ts'
 import { openInstanceFiles } from './execute/files.ts'
 import { createPorts } from './execute/ports.ts'
 import { openResidue } from './execute/residue.ts'
 import { bootMark, machineSources, nodeIdentity } from './identity.ts'
 import { dial } from './link/socket.ts'
+import type { HookProgram } from './loop/hooks.ts'
 import { kernelReadings } from './monitor/readings.ts'
 
 export interface AgentOptions {
@@ -34,6 +36,8 @@ export interface AgentOptions {
   readonly random: Random
   readonly config: AgentConfig
   readonly dockerSocket: string
+  /** Run for each hook, with the event as one line of JSON on its input; an empty command = none. */
+  readonly hooks?: { readonly command: readonly string[]; readonly timeoutMs: number }
   /** Labels on every container this agent makes, beyond its own. */
   readonly extraContainerLabels?: Readonly<Record<string, string>>
 }
@@ -49,6 +53,7 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent, F
   const cleanup = new Cleanup()
   const drivers = makeDrivers(options, nodeId)
   for (const driver of drivers.values()) cleanup.add(`${driver.runtime} driver`, () => driver[Symbol.asyncDispose]())
+  const hooks = hookProgram(options, cleanup)
   return runAgent({
     nodeId,
     bootId: bootId.value,
@@ -66,9 +71,17 @@ export async function startAgent(options: AgentOptions): Promise<Result<Agent, F
     ports: createPorts(),
     readings: kernelReadings(),
     paths: [stateDir],
+    hooks,
     control: controlUrl === null ? null : { url: controlUrl, token, dial },
     cleanup,
   })
+}
+
+function hookProgram({ stateDir, hooks }: AgentOptions, cleanup: Cleanup): HookProgram | null {
+  if (hooks === undefined || hooks.command.length === 0) return null
+  const command = createHostCommand(stateDir, hooks.command)
+  cleanup.add('hook command', () => command.close())
+  return { timeoutMs: hooks.timeoutMs, run: (line, signal) => command.run(line, signal) }
 }
 
 function makeDrivers(options: AgentOptions, nodeId: NodeId): ReadonlyMap<Runtime, Driver> {

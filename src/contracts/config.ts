@@ -32,6 +32,8 @@ export interface HoldfastConfig {
     readonly thresholds: { readonly cpu: number; readonly memory: number; readonly disk: number }
   }
   readonly dockerSocket: string
+  /** The operator's program for hooks; an empty command = none. */
+  readonly hooks: { readonly command: readonly string[]; readonly timeoutMs: number }
   readonly reliability: ReliabilityConfig
   readonly gc: GcConfig
 }
@@ -76,6 +78,27 @@ const NodeSection = z
   })
   .prefault({})
 
+const AgentSection = z
+  .strictObject({
+    hooks: z
+      .strictObject({
+        command: z
+          .array(
+            z
+              .string()
+              .min(1)
+              .max(4096)
+              .refine((text) => !text.includes('\0'), 'must not contain a NUL byte'),
+          )
+          .max(64)
+          .refine(([program]) => program === undefined || program.startsWith('/'), 'must begin with the absolute path of a program')
+          .default([]),
+        timeout: Duration.prefault('10s'),
+      })
+      .prefault({}),
+  })
+  .prefault({})
+
 export const ConfigFile = z.strictObject({
   log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
   metrics: z.strictObject({ namespace: Namespace.default('holdfast') }).prefault({}),
@@ -90,12 +113,13 @@ export const ConfigFile = z.strictObject({
         .default('/var/run/docker.sock'),
     })
     .prefault({}),
+  agent: AgentSection,
   reliability: ReliabilitySection,
   gc: GcSection,
 })
 
 export function compileConfig(parsed: z.output<typeof ConfigFile>): HoldfastConfig {
-  const { log, metrics, server, store, node, docker, reliability, gc } = parsed
+  const { log, metrics, server, store, node, agent, docker, reliability, gc } = parsed
   return {
     log,
     metrics,
@@ -113,6 +137,7 @@ export function compileConfig(parsed: z.output<typeof ConfigFile>): HoldfastConf
       thresholds: node.pressure,
     },
     dockerSocket: docker.socket,
+    hooks: { command: agent.hooks.command, timeoutMs: agent.hooks.timeout },
     reliability,
     gc,
   }

@@ -33,6 +33,7 @@ export const METRICS = {
   instances: metric('gauge', ['runtime', 'state'], 'Instances by runtime and state'),
   instance_crash_loops: metric('gauge', ['runtime'], 'Instances now crash looping'),
   instances_quarantined: metric('gauge', ['runtime'], 'Instances now quarantined'),
+  hook_runs_total: metric('counter', ['hook', 'outcome'], 'Runs of the program for hooks'),
   gc_deleted_total: metric('counter', ['kind', 'reason'], 'Resources collected'),
   gc_candidates: metric('gauge', ['kind', 'reason'], 'Resources waiting to be collected'),
   apply_duration_seconds: metric('histogram', ['runtime'], 'From the start of an attempt to running'),

@@ -3,6 +3,7 @@
 import { CHECK_FAILURE_REASONS } from '../contracts/check-reasons.ts'
 import { ERRORS } from '../contracts/errors.ts'
 import { GARBAGE } from '../contracts/garbage.ts'
+import { HOOKS } from '../contracts/hook.ts'
 import { type MetricName, ORPHAN_REASONS } from '../contracts/metrics.ts'
 import { PHASE_KINDS } from '../contracts/phase.ts'
 import { ROUTES, UNTIMED_PATHS } from '../contracts/routes.ts'
@@ -36,6 +37,7 @@ const CLOSED: Partial<Record<MetricName, () => readonly LabelSet[]>> = {
   vm_recovery_success_total: () => product(orphanReason),
   vm_recovery_episodes_total: () => product({ ...orphanReason, outcome: OUTCOMES }),
   vm_recovery_duration_seconds: () => product({ outcome: OUTCOMES }),
+  hook_runs_total: () => product({ hook: HOOKS, outcome: ['ok', 'failed', 'timeout', 'dropped'] }),
   vm_orphans: () => product(orphanReason),
   gc_deleted_total: () => GARBAGE.map(({ kind, reason }) => ({ kind, reason })),
   gc_candidates: () => GARBAGE.map(({ kind, reason }) => ({ kind, reason })),

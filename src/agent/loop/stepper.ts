@@ -42,6 +42,8 @@ export interface StepperDeps {
   /** Its checks must pass before a start counts as verified. */
   gated(record: InstanceRecord): boolean
   readonly gate: Pick<Gate, 'turnOf' | 'stands' | 'concluded'>
+  /** Told of the transitions of each journalled change; must neither wait nor throw. */
+  moved?(record: InstanceRecord, transitions: readonly Transition[]): void
   /** Told after each journalled change and each change of health; must not throw. */
   changed(entry: Entry): void
   adoptReservation(record: InstanceRecord): void
@@ -287,6 +289,7 @@ export class Stepper {
     }
     const held = holdsReservation(entry.record)
     entry.record = record
+    if (transitions.length > 0) this.#deps.moved?.(record, transitions)
     entry.outbox = [...entry.outbox, ...transitions].slice(-this.#deps.limits.outboxMax)
     const detectionMs = entry.eventAtMs === null ? null : this.#deps.clock.elapsedMs() - entry.eventAtMs
     entry.eventAtMs = null

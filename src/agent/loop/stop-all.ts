@@ -1,3 +1,4 @@
+// The end of every workload of a node, as `down` wants it.
 import type { Clock } from '../../base/clock.ts'
 import { withDeadline } from '../../base/deadline.ts'
 import { durationText } from '../../base/duration-text.ts'
@@ -6,7 +7,7 @@ import { type Failure, failure } from '../../contracts/errors.ts'
 import { isShutDown } from '../reconcile/plan.ts'
 import type { Instances } from './instances.ts'
 
-/** Every workload of the node, as at the end of the machine: what is wished stays as it is. Fails with those that are still there. */
+/** Stops all and removes what has ended; what is wished stays as it is. `stop_failed` names those that still run. */
 export async function stopAll(clock: Clock, instances: Instances, deadlineMs: number): Promise<Result<void, Failure>> {
   try {
     await withDeadline(clock, deadlineMs, undefined, async (signal) => {

@@ -111,5 +111,6 @@ export async function startAgentPart({ core, config, log, telemetry }: Parts, wi
       thresholds: node.thresholds,
     },
     dockerSocket: config.dockerSocket,
+    hooks: config.hooks,
   })
 }

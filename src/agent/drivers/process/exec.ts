@@ -125,7 +125,8 @@ async function supervise(
   return report.ok ? outcome(report.value, command[0] ?? '') : report
 }
 
-function outcome(report: string, command: string): Result<number, Failure> {
+/** What the forge or the keeper told of the end of a command. */
+export function outcome(report: string, command: string): Result<number, Failure> {
   const [what, first = '', second = ''] = report.trim().split(' ')
   if (what === 'exit') return ok(Number(first))
   if (what === 'signal') return ok(128 + Number(first))
