@@ -124,7 +124,7 @@ class DockerDriver implements Driver {
   async start(want: Wanted, signal: AbortSignal): Promise<Result<Seen, Failure>> {
     const key = containerName(want)
     const running = this.#starting.get(key)
-    if (running) await running
+    if (running !== undefined) await running
     const start = startContainer(this.#parts, want, signal).finally(() => this.#starting.delete(key))
     this.#starting.set(key, start)
     const started = await start
