@@ -20,7 +20,7 @@ describeStores('store', (bench) => {
     const target = await bench.database()
     const stores = await Promise.all([1, 2, 3].map(() => bench.store({ target })))
     const client = await bench.connect(target)
-    const { rows } = await client.query('select name, count(*)::int as times from kysely_migration group by name')
+    const { rows } = await client.query('select name, count(*)::int as times from kysely_migration group by name order by name')
     expect(rows).toEqual([
       { name: '0001-first', times: 1 },
       { name: '0002-modes', times: 1 },

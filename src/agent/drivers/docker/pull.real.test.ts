@@ -4,9 +4,11 @@ import { gzipSync } from 'node:zlib'
 import { expect, onTestFinished, test } from 'vitest'
 import { dockerHarness } from '../../../../tests/support/docker-harness.ts'
 import { describeNeeds } from '../../../../tests/support/needs.ts'
+import { TEST_IMAGE } from '../../../../tests/support/probes.ts'
+import { runId } from '../../../../tests/support/run.ts'
 import { systemRandom } from '../../../base/system.ts'
 import { writeTar } from '../../cloud-init/tar.ts'
-import { Bench } from '../conformance-kit.ts'
+import { Bench, must } from '../conformance-kit.ts'
 
 const digestOf = (bytes: Uint8Array) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
 
@@ -90,6 +92,40 @@ describeNeeds('docker', 'docker driver: fetching images', () => {
   test('by digest', async () => {
     const { byDigest } = await registry()
     expect(await (await fetcher())(byDigest)).toBe('ok')
+  })
+  test('what it fetched itself is remembered over its own end, and removed when nobody uses it; what was there before never', async () => {
+    const [used, named, free] = [await registry(), await registry(), await registry()]
+    const harness = await dockerHarness()
+    onTestFinished(() => harness.dispose())
+    const bench = new Bench(harness)
+    for (const { image } of [used, named, free]) {
+      onTestFinished(async () => void (await harness.call('DELETE', `/images/${image}?force=1`)))
+      expect((await bench.driver.prepare(bench.want({ kind: 'run' }, { image }), bench.signal)).ok).toBe(true)
+    }
+    // This one the engine had before anybody asked for it.
+    expect((await bench.driver.prepare(bench.want({ kind: 'run' }, { image: TEST_IMAGE }), bench.signal)).ok).toBe(true)
+    const made = await harness.call('POST', '/containers/create', { Image: used.image, Labels: { 'holdfast.test/run': runId() } })
+    onTestFinished(async () => void (await harness.call('DELETE', `/containers/${JSON.parse(made.body).Id}?force=1`)))
+    const other = `own-name-${systemRandom.text(8)}`
+    await harness.call('POST', `/images/${named.image}/tag?repo=${other}&tag=1`)
+    onTestFinished(async () => void (await harness.call('DELETE', `/images/${other}:1?force=1`)))
+
+    const { images } = await harness.reopen()
+    if (!images) throw new Error('docker has images')
+    const found = must(await images.fetched(bench.signal))
+    expect(found.map(({ image, used: inUse }) => [image, inUse])).toEqual([
+      [used.image, true],
+      [named.image, true],
+      [free.image, false],
+    ])
+    expect(found.every(({ bytes, imageId }) => bytes > 0 && imageId.startsWith('sha256:'))).toBe(true)
+    const removed = []
+    for (const { image, imageId } of found) removed.push(must(await images.remove(image, imageId, bench.signal)))
+    expect(removed).toEqual([false, false, true])
+    expect((await harness.call('GET', `/images/${free.image}/json`)).status).toBe(404)
+    expect((await harness.call('GET', `/images/${named.image}/json`)).status).toBe(200)
+    expect(must(await images.fetched(bench.signal)).map(({ image }) => image)).toEqual([used.image, named.image])
+    for (const { image, imageId } of found.slice(2)) expect(must(await images.remove(image, imageId, bench.signal))).toBe(true)
   })
   test('an image the registry does not have is not found', async () => {
     const { absent } = await registry()
