@@ -32,6 +32,7 @@ describe('behaviours: the checker', () => {
     ['a file without the test', { T05: held('T05') }, "test('T06: x')", `${FILE} has no test of T05`],
     ['a title that only mentions it', { T05: held('T05') }, "test('unlike T05: x')", `${FILE} has no test of T05`],
     ['a test that no row names', {}, "test('T05: x')", `${FILE} has a test of T05, its row does not name it`],
+    ['a title without its colon', {}, "test.each([1])('T05 x')", `${FILE}: a title begins with T05 and no colon`],
     ['a number that there is not', {}, "test('T46: x')", `${FILE} has a test of T46, its row does not name it`],
     ['a reason without an authority', { T05: '| T05 | something that holds | Not here: no need |' }, '', 'T05 does not say which'],
     ['neither', { T05: '| T05 | something that holds | later |' }, '', 'T05 names neither'],

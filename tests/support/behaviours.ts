@@ -11,6 +11,8 @@ export const NUMBERS: readonly string[] = [
 const AUTHORITY = /\b(?:RUN|SEE|HEAL|PLACE|ROUTE|SEC|STORE|OPS)-\d+\b|\bruling \d|\bissue \d|\bdecision \d|interface\.md|house rule/
 const NUMBER = /^(?:T\d\d|[CB][1-9]\d?)$/
 const TITLE = /['"`]((?:T\d\d|[CB][1-9]\d?)(?:, (?:T\d\d|[CB][1-9]\d?))*): /g
+/** A title that was meant to be one and is not: nobody would find it. */
+const NO_COLON = /(?:\btest\(|\)\()\s*['"`]((?:T\d\d|[CB][1-9]\d?)) /g
 
 interface Row {
   readonly number: string
@@ -43,6 +45,8 @@ export function behaviourProblems(page: string, tests: ReadonlyMap<string, strin
     const count = rows.filter((row) => row.number === number).length
     if (count !== 1) problems.push(`${number} has ${count} rows`)
   }
+  for (const [path, text] of tests)
+    for (const [, number = ''] of text.matchAll(NO_COLON)) problems.push(`${path}: a title begins with ${number} and no colon`)
   for (const row of rows) problems.push(...problemsOf(row, byNumber, new Map(numbered)))
   for (const [path, numbers] of numbered)
     for (const number of numbers)

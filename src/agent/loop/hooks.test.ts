@@ -60,7 +60,7 @@ function bench(given: { readonly queueMax?: number; readonly answer?: () => Prom
   return { clock, hooks, runs, names, logs, counts }
 }
 
-test('one line of JSON with who, what, why and when; those of one instance one after the other, in order', async () => {
+test('T42: one line of JSON with who, what, why and when; those of one instance one after the other, in order', async () => {
   const { clock, hooks, runs, names, counts } = bench()
   hooks.tell(record(), LIFE)
   expect(names()).toEqual(['1 created'])
@@ -89,7 +89,7 @@ test('one line of JSON with who, what, why and when; those of one instance one a
   ])
 })
 
-test('T42 one that hangs is ended at its deadline, and holds up only its own instance meanwhile', async () => {
+test('T42: one that hangs is ended at its deadline, and holds up only its own instance meanwhile', async () => {
   const { clock, hooks, runs, names, counts, logs } = bench()
   hooks.tell(record(1), LIFE)
   hooks.tell(record(2), LIFE)
@@ -115,7 +115,7 @@ test('T42 one that hangs is ended at its deadline, and holds up only its own ins
 test.each([
   ['throws', () => Promise.reject(new Error('bang'))],
   ['ends with another code', async () => ok(3)],
-])('T42 one that %s is counted and logged, and the next one goes on', async (_, answer) => {
+])('T42: one that %s is counted and logged, and the next one goes on', async (_, answer) => {
   const { clock, hooks, names, counts, logs } = bench({ answer })
   hooks.tell(record(), LIFE)
   await clock.advance(1)
@@ -138,7 +138,7 @@ test('a full line drops what comes, counts it, and says so once until there is r
   expect(logs).toHaveLength(2)
 })
 
-test('closed: what is in line is dropped, what runs is ended, and nothing is told any more', async () => {
+test('T37: closed: what is in line is dropped, what runs is ended, and nothing is told any more', async () => {
   const { clock, hooks, runs, names, logs } = bench()
   hooks.tell(record(), LIFE)
   hooks.close()

@@ -39,7 +39,7 @@ describe('T38 what a transition means to the operator', () => {
     for (const kind of PHASE_KINDS) expect(hooksOf({ from: kind, to: to(kind) })).toEqual([])
   })
 
-  test('a whole life, in order', () => {
+  test('T38: a whole life, in order', () => {
     const world = new World()
     const heard: string[] = []
     const turn = () => {
