@@ -66,9 +66,9 @@ export interface AgentParts {
   readonly readings: Readings
   /** Whose filesystems the monitor watches. */
   readonly paths: readonly string[]
-  /** null = work alone (used to stop workloads while nothing else runs). */
   /** The operator's program for hooks; null or absent = none. */
   readonly hooks?: HookProgram | null
+  /** null = work alone (used to stop workloads while nothing else runs). */
   readonly control: { readonly url: string; readonly token: string; readonly dial: Dial } | null
   /** What is opened here is closed with it, and before all that was added earlier. */
   readonly cleanup: Cleanup

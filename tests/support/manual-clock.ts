@@ -47,6 +47,12 @@ export class ManualClock implements Clock {
     this.#jumpMs += ms
   }
 
+  /** The process was stopped, or its event loop held up: time has passed, and what was due meanwhile comes late. */
+  async asleep(ms: number): Promise<void> {
+    this.#elapsedMs += ms
+    await this.advance(0)
+  }
+
   async advance(ms: number): Promise<void> {
     const untilMs = this.#elapsedMs + ms
     await settle()
