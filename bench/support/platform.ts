@@ -22,10 +22,10 @@ const STATE_ROOT = '/var/tmp'
 const BIN = resolve(import.meta.dirname, '../../bin/holdfast.js')
 
 /** Starts it and waits for its ready line; `stop` ends the workloads too and removes the directory. */
-export async function startPlatform(environment: Readonly<Record<string, string>> = {}): Promise<Platform> {
+export async function startPlatform(environment: Readonly<Record<string, string>> = {}, bin = BIN): Promise<Platform> {
   const dataDir = await mkdtemp(join(STATE_ROOT, 'holdfast-bench-'))
   const run = (listen: string) =>
-    spawn(process.execPath, [BIN, 'up', '--data-dir', dataDir, '--listen', listen, '--stop-workloads'], {
+    spawn(process.execPath, [bin, 'up', '--data-dir', dataDir, '--listen', listen, '--stop-workloads'], {
       stdio: ['ignore', 'pipe', 'inherit'],
       // A bench keeps the processors busy; that must not count as a reason to refuse work.
       env: { ...process.env, HOLDFAST_NODE_PRESSURE_CPU: '1', ...environment },

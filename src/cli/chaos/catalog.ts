@@ -1,5 +1,22 @@
 // Every scenario, in the order of `chaos list`.
+import { busyCpu, lag, logFlood, massWishes } from './controls.ts'
+import { hang, hangRestart } from './hangs.ts'
+import { crashLoop, killDuringRecovery, massKill, midCreate } from './kills.ts'
+import { PART_SCENARIOS } from './parts.ts'
 import { randomKills } from './random-kills.ts'
 import type { Scenario } from './scenario.ts'
 
-export const SCENARIOS: readonly Scenario[] = [randomKills]
+export const SCENARIOS: readonly Scenario[] = [
+  randomKills,
+  killDuringRecovery,
+  massKill,
+  midCreate,
+  crashLoop,
+  hang,
+  hangRestart,
+  ...PART_SCENARIOS,
+  busyCpu,
+  lag,
+  logFlood,
+  massWishes,
+]

@@ -19,6 +19,10 @@ export interface Host {
   /** The state it is said to be in; null: gone, or nobody answers. */
   state(target: Target): Promise<string | null>
   wish(target: Target, wish: Wish): Promise<Result<void, Failure>>
+  /** All parts answer: the control plane, its store, each node. */
+  whole(): Promise<boolean>
+  /** Things said about an instance, such as that its limits are not enforced here. */
+  notes(target: Target): Promise<readonly string[]>
 }
 
 const ROUTE = { stop: 'stopInstance', start: 'startInstance', restart: 'restartInstance', delete: 'deleteInstance' } as const
@@ -45,6 +49,14 @@ export function holdfastHost(client: Client): Host {
     async wish(target, wish) {
       const done = await client.call(ROUTE[wish], { params: { id: target.id } })
       return done.ok ? OK : done
+    },
+    async whole() {
+      const nodes = await client.call('listNodes', { query: { limit: 200 } })
+      return nodes.ok && nodes.value.items.length > 0 && nodes.value.items.every(({ connected }) => connected)
+    },
+    async notes(target) {
+      const found = await view(target)
+      return found.ok ? found.value.notes : []
     },
   }
 }

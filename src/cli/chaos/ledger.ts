@@ -3,9 +3,10 @@ import type { Outage } from './oracle.ts'
 
 /**
  * What has to follow: a `recovery` is a new life that serves; `patience` is the old life, untouched, serving again when the fault is lifted;
- * a `wish` is somebody's own stop, restart or delete; `trouble` has no single instance to get well (its effects are judged by the others).
+ * a `wish` is a new life that somebody asked for; `rest` is a wished end, after which nothing may serve; `doomed` cannot get well, and has to be
+ * said to be so; `trouble` hits a part of the platform, which has to be whole again.
  */
-export type Expectation = 'recovery' | 'patience' | 'wish' | 'trouble'
+export type Expectation = 'recovery' | 'patience' | 'wish' | 'rest' | 'doomed' | 'trouble'
 
 export interface Fault {
   readonly number: number

@@ -18,6 +18,8 @@ export interface Strike {
   readonly apply: () => void | Promise<void>
   /** Ends what does not end by itself. */
   readonly lift?: { readonly afterMs: number; readonly run: () => void | Promise<void> }
+  /** What else has to be true before it counts as well again; alone, where no heartbeat can tell. Asked again and again. */
+  readonly until?: () => Promise<boolean>
   /** How the first line of `why` must name it. */
   readonly cause?: RegExp
   readonly whyAfterMs?: number
@@ -36,6 +38,10 @@ export interface RigOptions {
 
 const WHY_AFTER_MS = 500
 const DELETE_WITHIN_MS = 60_000
+/** What was ended by wish may not serve again within this time. */
+const REST_MS = 5000
+/** Judged by the heartbeat of the instance itself. */
+const BEATS: ReadonlySet<Expectation> = new Set(['recovery', 'patience', 'wish'])
 
 export class Rig {
   readonly host: Host
@@ -60,16 +66,22 @@ export class Rig {
     this.oracle = new Oracle({ clock, random })
   }
 
+  /** Launches one and watches it; does not wait for it. */
+  async add(name: string, more: Partial<InstanceInput> = {}): Promise<Result<Target, Failure>> {
+    const launched = await this.host.launch({ ...workload({ name, run: this.run, more }), name })
+    if (!launched.ok) return launched
+    this.targets.push(launched.value)
+    this.oracle.watch(name, () => this.host.port(launched.value))
+    return launched
+  }
+
   /** Launches these and waits until each has answered through its port. */
   async launch(count: number, prefix = 'chaos', more: Partial<InstanceInput> = {}): Promise<Result<readonly Target[], Failure>> {
     const made: Target[] = []
     for (let index = 0; index < count; index += 1) {
-      const name = `${prefix}-${this.run}-${index}`
-      const launched = await this.host.launch({ ...workload({ name, run: this.run, more }), name })
-      if (!launched.ok) return launched
-      made.push(launched.value)
-      this.targets.push(launched.value)
-      this.oracle.watch(name, () => this.host.port(launched.value))
+      const added = await this.add(`${prefix}-${this.run}-${index}`, more)
+      if (!added.ok) return added
+      made.push(added.value)
     }
     const deadline = this.clock.elapsedMs() + this.#launchWithinMs
     for (const target of made) {
@@ -115,17 +127,40 @@ export class Rig {
       whyNamesCause: null,
     }
     this.faults.push(fault)
-    const liftedAtMs = atMs + (strike.lift?.afterMs ?? 0)
-    const well = (beat: Beat) => (expects === 'recovery' ? beat.life !== before?.life : beat.atMs >= liftedAtMs)
-    const watching = target && expects !== 'trouble' ? this.oracle.next(target.name, well, strike.watchMs) : null
+    const watching = this.#watch(strike, fault)
     await strike.apply()
-    const [beat] = await Promise.all([watching, this.#ask(strike, fault), this.#lift(strike)])
-    if (beat) {
-      fault.lifeAfter = beat.life
-      fault.recoveredMs = beat.atMs - (expects === 'patience' ? liftedAtMs : atMs)
-    }
-    if (expects === 'trouble') fault.recoveredMs = this.clock.elapsedMs() - atMs
+    await Promise.all([watching, this.#ask(strike, fault), this.#lift(strike)])
     return fault
+  }
+
+  /** Fills in how it ended. */
+  async #watch({ target, expects, until, lift, watchMs }: Strike, fault: Fault): Promise<void> {
+    const liftedAtMs = fault.atMs + (lift?.afterMs ?? 0)
+    const fits = (beat: Beat) => (expects === 'patience' ? beat.atMs >= liftedAtMs : beat.life !== fault.lifeBefore)
+    let wellAtMs: number | null = null
+    if (BEATS.has(expects) && target) {
+      const beat = await this.oracle.next(target.name, fits, watchMs)
+      if (!beat) return
+      fault.lifeAfter = beat.life
+      wellAtMs = beat.atMs
+    }
+    if (until) {
+      // Of what lasts, the moment before its end proves nothing.
+      await this.clock.sleep(Math.max(0, liftedAtMs - this.clock.elapsedMs()))
+      wellAtMs = await this.#until(until, fault.atMs + watchMs)
+    }
+    if (expects === 'rest' && target && wellAtMs !== null)
+      fault.lifeAfter = (await this.oracle.next(target.name, () => true, REST_MS))?.life ?? null
+    if (wellAtMs !== null)
+      fault.recoveredMs = Math.max(0, wellAtMs - (expects === 'patience' || expects === 'trouble' ? liftedAtMs : fault.atMs))
+  }
+
+  async #until(done: () => Promise<boolean>, deadlineMs: number): Promise<number | null> {
+    while (this.clock.elapsedMs() < deadlineMs) {
+      if (await done()) return this.clock.elapsedMs()
+      await this.clock.sleep(50)
+    }
+    return null
   }
 
   async #lift({ lift }: Strike): Promise<void> {

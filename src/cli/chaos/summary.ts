@@ -51,21 +51,21 @@ export interface Told {
   readonly random: Random
 }
 
-/** What `expects` a single instance to get well is judged; a person's wish is no fault. */
-const JUDGED: ReadonlySet<Fault['expects']> = new Set(['recovery', 'patience'])
-
 export function summarise({ faults, unexplained, steps, instances, watchedMs, random }: Told): Summary {
-  const judged = counted(faults).filter(({ expects }) => JUDGED.has(expects))
+  const judged = counted(faults)
   const groups = [...Map.groupBy(judged, ({ group }) => group)].map(([group, own]) => groupOf(group, own, steps, random))
   const spans = judged.filter(({ expects }) => expects === 'recovery').map(spanOf)
   const downMs = spans.reduce((total, { ms }) => total + ms, 0)
   const mean = spread(spans)?.mean ?? 0
-  const touched = judged.filter((fault) => fault.expects === 'patience' && fault.lifeAfter !== null && fault.lifeAfter !== fault.lifeBefore)
+  const touched = judged.filter(
+    ({ expects, lifeAfter, lifeBefore }) =>
+      lifeAfter !== null && (expects === 'rest' || (expects === 'patience' && lifeAfter !== lifeBefore)),
+  )
   const instanceMs = instances * watchedMs
   return {
     groups,
     instanceHours: instanceMs / 3_600_000,
-    faultsPerInstanceHour: instanceMs > 0 ? (judged.length * 3_600_000) / instanceMs : 0,
+    faultsPerInstanceHour: instanceMs > 0 ? (spans.length * 3_600_000) / instanceMs : 0,
     orphanedShare: instanceMs > 0 ? downMs / instanceMs : 0,
     orphanedShareAtOnePerHour: mean / 3_600_000,
     falseActions: unexplained.filter(({ killed }) => killed).length + touched.length,
@@ -73,7 +73,11 @@ export function summarise({ faults, unexplained, steps, instances, watchedMs, ra
   }
 }
 
-const recovered = (fault: Fault) => fault.recoveredMs !== null && (fault.expects === 'recovery' || fault.lifeAfter === fault.lifeBefore)
+function recovered({ expects, recoveredMs, lifeAfter, lifeBefore }: Fault): boolean {
+  if (recoveredMs === null) return false
+  if (expects === 'patience') return lifeAfter === lifeBefore
+  return expects !== 'rest' || lifeAfter === null
+}
 
 const spanOf = (fault: Fault): Span => ({ ms: fault.recoveredMs ?? fault.watchedMs, censored: fault.recoveredMs === null })
 

@@ -5,8 +5,9 @@ import type { InstanceInput } from '../../contracts/spec.ts'
 /** Perl, because it starts in milliseconds and is on every Debian. One line in, one line out; a GET is answered as HTTP. */
 const PROGRAM = `
 use strict; use Socket; $SIG{PIPE} = 'IGNORE'; $| = 1; my $life = join '-', $$, int rand 1e9;
-exit 3 if $ENV{CHAOS_DIE_AT_START};
+if ($ENV{CHAOS_STARTS}) { my $starts; open($starts, '>>', $ENV{CHAOS_STARTS}) and syswrite($starts, 'x') }
 if ($ENV{CHAOS_LIFE_MS}) { select(undef, undef, undef, $ENV{CHAOS_LIFE_MS} / 1000); exit 3 }
+die 'no PORT' unless $ENV{PORT};
 socket(my $door, PF_INET, SOCK_STREAM, 0) or die "socket: $!";
 setsockopt($door, SOL_SOCKET, SO_REUSEADDR, 1);
 bind($door, sockaddr_in($ENV{PORT}, $ENV{CHAOS_ANY} ? INADDR_ANY : INADDR_LOOPBACK)) or die "bind: $!";
