@@ -73,7 +73,15 @@ export class SimControl {
     const log = new SimLog((level, component, msg, fields) => ledger.said(null, level, component, msg, fields))
     const meter = new SimMeter()
     const store = new MemoryStore({ clock, database, log })
-    store.latencyMs = 1
+    // Two calls under way at once are answered in either order.
+    const waits = chance(this.name, 'store', this.lives)
+    let usualMs = 1
+    Object.defineProperty(store, 'latencyMs', {
+      get: () => usualMs * (0.3 + 1.4 * waits.fraction()),
+      set: (ms: number) => {
+        usualMs = ms
+      },
+    })
     const late = chance(this.name, 'notifications', this.lives)
     store.deliveries = () => [1 + late.fraction()]
     const deps: CoreDeps = { store, clock, random, log, limits: LIMITS, defaultOrg }

@@ -89,9 +89,9 @@ export class SimDisk {
   }
 
   #refused(id: InstanceId) {
-    if (this.state === 'read-only') return failure('file_error', `simulated: ${id}: EROFS.`, { errno: 'EROFS' })
     if (this.state === 'fine') return null
     this.refused.add(id)
+    if (this.state === 'read-only') return failure('file_error', `simulated: ${id}: EROFS.`, { errno: 'EROFS' })
     // A full disk often takes the first bytes.
     if (this.#chance.happens(0.5)) this.journals.set(id, `${whole(this.journals.get(id) ?? '')}0000`)
     return failure('disk_full', `simulated: no room left for ${id}.`, { errno: 'ENOSPC' })

@@ -113,6 +113,27 @@ export const CONTROL_FAULTS = {
       given.world.mend.push(end)
     },
   },
+  wishes_read_late: {
+    weight: 3,
+    inject: (given: Given) => {
+      const life = anyControl(given)?.life
+      if (!life) return
+      const { desiredOfNode, desiredByIds } = life.store.read
+      // What was read is on its way for long, and what was read after it may come before it.
+      const late = <Args extends unknown[], T>(read: (...args: Args) => Promise<T>) => {
+        return async (...args: Args): Promise<T> => {
+          const answer = await read(...args)
+          if (given.chance.happens(0.5)) await life.clock.sleep(given.chance.between(10, 20_000))
+          return answer
+        }
+      }
+      Object.assign(life.store.read, { desiredOfNode: late(desiredOfNode), desiredByIds: late(desiredByIds) })
+      given.hit()
+      const end = () => void Object.assign(life.store.read, { desiredOfNode, desiredByIds })
+      given.world.time.after(given.chance.between(10_000, 180_000), end)
+      given.world.mend.push(end)
+    },
+  },
   store_fails: {
     weight: 3,
     inject: storeFails([...WRITERS, 'write', 'read', 'claimHeals', 'recordHeartbeats', 'desiredOfNode'], 'before', 4),

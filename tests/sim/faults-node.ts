@@ -41,6 +41,15 @@ export const AGENT_FAULTS = {
       node.kill(chance.between(500, 3000))
     }),
   },
+  journal_lost: {
+    weight: 2,
+    inject: onNode((node, { chance, hit }) => {
+      const ids = [...node.disk.journals.keys()].filter(() => chance.happens(0.3))
+      if (ids.length === 0 || !node.life) return
+      hit()
+      node.loseJournals(ids)
+    }),
+  },
   agent_frozen: {
     weight: 3,
     inject: forAWhile(1000, 60_000, (node) => {

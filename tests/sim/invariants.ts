@@ -17,6 +17,9 @@ export function objectRules(ledger: Ledger, store: Store): Watcher {
   return {
     started(note) {
       const { id, incarnation } = note.object.want
+      const heard = ledger.heardOf(note.node, id)?.want
+      if (heard === 'stopped' || heard === 'deleted')
+        ledger.violate('nothing wished away is started', `${nameOf(note)} came to life after its agent had heard ${heard}`)
       const others = ledger.liveOf(id).filter((other) => other !== note && lives(other))
       if (others.length > 0) ledger.violate('one live object', `${nameOf(note)} started while ${others.map(nameOf).join(', ')} lives`)
       if (store.deleted.has(id)) ledger.violate('none for a deleted one', `${nameOf(note)} started after its deletion was told`)
@@ -91,6 +94,8 @@ export function killRules(ledger: Ledger, store: Store): Watcher {
       if (object.state === 'dead' || written === undefined) return
       if (written.nonce !== nonce || written.phase.kind === 'stopping' || written.phase.kind === 'stopped') return
       if (heard?.want === 'stopped' || heard?.want === 'deleted') return
+      // What it was let go for could not be written; a newer wish does not call back a stop that has begun.
+      if (node.disk.refused.has(id)) return
       ledger.violate(
         'nothing healthy is killed',
         `${node.nodeId} stops ${id}/${incarnation}, which it has written as ${written.phase.kind}`,
@@ -105,6 +110,7 @@ export function killRules(ledger: Ledger, store: Store): Watcher {
       const { id } = note.object.want
       const want = ledger.recordOf(note.node, id)?.desired.want
       // A stop lets a frozen process go on, so that it can end.
+      if (!paused && asked.has(note.object)) return
       if (paused ? want !== 'paused' : want === 'paused')
         ledger.violate('pauses are wished', `${nameOf(note)} was ${paused ? 'paused' : 'resumed'} by us, wished ${want}`)
     },
@@ -112,6 +118,7 @@ export function killRules(ledger: Ledger, store: Store): Watcher {
 }
 
 const ALIVE: ReadonlySet<string> = new Set(['running', 'degraded', 'paused'])
+const AT_REST: ReadonlySet<string> = new Set(['stopped', 'deleted', 'completed', 'failed', 'quarantined'])
 const ENDED: ReadonlySet<string> = new Set(['recovering', 'crash_looping', 'quarantined', 'completed', 'failed'])
 
 /** An end that is written down has happened; transitions are numbered without a gap. */
@@ -119,6 +126,8 @@ export function journalRules(ledger: Ledger): Watcher {
   return {
     journalled(node, { record, transitions }, before) {
       const { id } = record.desired
+      if (record.episode && AT_REST.has(record.phase.kind))
+        ledger.violate('one outcome per episode', `${node.nodeId} wrote ${id} ${record.phase.kind}, and its episode goes on`)
       let seq = before?.seq
       for (const step of transitions) {
         if (seq !== undefined && step.seq <= seq)

@@ -110,6 +110,8 @@ function* envFaults({ database }: World, all: readonly InstanceRecord[]): Genera
     const hashes = new Set(compiled.value.processes.map((process) => process.hash))
     // What is paused is left alone.
     const older = replicas.filter((one) => one.phase.kind !== 'paused' && !hashes.has(one.membership?.manifestHash ?? ''))
-    if (older.length > 0) yield `${older.map(({ name, phase }) => `${name} ${phase.kind}`).join(', ')} of an older manifest`
+    // A replica that fails or rests halts a rollout, visibly.
+    const halted = replicas.some(({ phase, observed }) => phase.kind !== 'running' || observed?.health === 'unhealthy')
+    if (older.length > 0 && !halted) yield `${older.map(({ name, phase }) => `${name} ${phase.kind}`).join(', ')} of an older manifest`
   }
 }

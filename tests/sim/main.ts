@@ -1,10 +1,13 @@
 // npm run sim -- --seed N                 one simulation; one that fails is shrunk and told
 // npm run sim -- --seeds 1..500           many, over --jobs processes; the last line says how many passed
 // npm run sim:night                       fresh seeds until told to stop, or for --minutes
+// npm run sim -- --mutations              takes one guard out at a time: each has to be noticed within 40 seeds
 // Sizes: --hours H --nodes K --instances M --faults F --acts A; --lines L shows the end of the history.
-import { type ChildProcess, fork } from 'node:child_process'
-import { parseArgs } from 'node:util'
+import { type ChildProcess, execFile, fork } from 'node:child_process'
+import { join } from 'node:path'
+import { parseArgs, promisify } from 'node:util'
 import { Coverage } from './coverage.ts'
+import { MUTATIONS } from './mutations.ts'
 import { type Report, simulate } from './run.ts'
 import { SIZE, type Size } from './schedule.ts'
 import { shrink } from './shrink.ts'
@@ -23,6 +26,7 @@ const { values } = parseArgs({
     lines: { type: 'string', default: '40' },
     night: { type: 'boolean', default: false },
     cover: { type: 'boolean', default: false },
+    mutations: { type: 'boolean', default: false },
     worker: { type: 'boolean', default: false },
   },
 })
@@ -99,6 +103,36 @@ function work(seeds: Iterator<number>, untilMs: number, take: (told: Told) => vo
   })
 }
 
+const MUTANT_SEEDS = 40
+
+interface Noticed {
+  readonly seeds: number
+  readonly invariant: string | null
+  readonly detail: string
+}
+
+/** One process for each, for what is loaded once stays as it is. */
+async function mutations(): Promise<number> {
+  const left = [...MUTATIONS]
+  let missed = 0
+  const next = async (): Promise<void> => {
+    const mutation = left.shift()
+    if (!mutation) return
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      join(import.meta.dirname, 'mutant.ts'),
+      mutation.name,
+      String(MUTANT_SEEDS),
+    ])
+    const { seeds, invariant, detail } = JSON.parse(stdout.trim().split('\n').at(-1) ?? '{}') as Noticed
+    if (invariant === null) missed += 1
+    console.log(`| ${mutation.name} | ${invariant ?? 'NOT NOTICED'} | ${seeds} | ${values.lines === '0' ? '' : detail}`)
+    return next()
+  }
+  await Promise.all(Array.from({ length: Number(values.jobs) }, next))
+  console.log(`${MUTATIONS.length - missed} passed, ${missed} failed`)
+  return missed > 0 ? 1 : 0
+}
+
 function serve(): void {
   process.on('message', (seed: number) => {
     void simulate({ seed, size }).then(({ lines: _lines, ...told }) => process.send?.(told))
@@ -118,6 +152,7 @@ function* fresh(): Generator<number> {
 
 const untilMs = values.minutes === undefined ? Number.POSITIVE_INFINITY : Date.now() + Number(values.minutes) * 60_000
 if (values.worker) serve()
+else if (values.mutations) process.exitCode = await mutations()
 else if (values.night) process.exitCode = await many(fresh(), untilMs)
 else if (values.seeds) process.exitCode = await many(range(values.seeds), untilMs)
 else process.exitCode = await one(Number(values.seed ?? 1))

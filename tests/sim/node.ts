@@ -176,6 +176,17 @@ export class SimNode {
     else this.#deps.time.after(backMs, () => this.held || this.boot())
   }
 
+  /** The journals of some are gone when the agent comes back: a disk that forgets, or a hand that tidied up too much. */
+  loseJournals(ids: readonly InstanceId[]): void {
+    if (this.machine.suspended) return
+    this.kill()
+    for (const id of ids) {
+      this.disk.journals.delete(id)
+      this.disk.refused.add(id)
+      this.#deps.ledger.forgotten(this, id)
+    }
+  }
+
   /** The machine loses its power: nothing of it is left but the disk. */
   crash(backMs: number): void {
     if (this.machine.suspended) return

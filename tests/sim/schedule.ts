@@ -21,6 +21,9 @@ export interface Size {
 
 export const SIZE: Size = { hours: 2, nodes: 5, instances: 50, faults: 110, acts: 110 }
 
+/** Small and full of trouble: in which a guard that was taken out is missed soonest. */
+export const MUTANT_SIZE: Size = { hours: 1.4, nodes: 3, instances: 24, faults: 110, acts: 110 }
+
 /** Launches and the first deploys have come to rest by then. */
 const BEGIN_MS = 60_000
 /** Longer than the longest documented wait: heals up to five minutes apart, a quarantine of five, a budget of ten. */

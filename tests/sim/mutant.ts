@@ -1,0 +1,36 @@
+// Runs simulations with one guard taken out: node tests/sim/mutant.ts NAME SEEDS. Says which seed noticed first, and by what.
+import { registerHooks } from 'node:module'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { MUTATIONS } from './mutations.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+const [name, seeds] = process.argv.slice(2)
+const mutation = MUTATIONS.find((one) => one.name === name)
+if (!mutation) throw new Error(`no mutation ${name}`)
+const url = pathToFileURL(join(ROOT, mutation.file)).href
+let applied = false
+registerHooks({
+  load(loading, context, next) {
+    const loaded = next(loading, context)
+    if (loading !== url) return loaded
+    const source = String(loaded.source)
+    if (source.split(mutation.from).length !== 2) throw new Error(`${name}: its text stands not exactly once in ${mutation.file}`)
+    applied = true
+    return { ...loaded, source: source.replace(mutation.from, () => mutation.to) }
+  },
+})
+
+const { simulate } = await import('./run.ts')
+const { MUTANT_SIZE } = await import('./schedule.ts')
+const answer = async () => {
+  for (let seed = 1; seed <= Number(seeds); seed += 1) {
+    const { violations } = await simulate({ seed, size: MUTANT_SIZE })
+    const [first] = violations
+    if (first) return { seeds: seed, invariant: first.invariant, detail: first.detail }
+  }
+  return { seeds: Number(seeds), invariant: null, detail: '' }
+}
+const found = await answer()
+if (!applied) throw new Error(`${name}: ${mutation.file} was not loaded`)
+console.log(JSON.stringify(found))
