@@ -64,6 +64,15 @@ export const RUNTIME_FAULTS = {
       return () => node.runtime.partialListings(false)
     }),
   },
+  listing_slow: {
+    weight: 4,
+    inject: forAWhile(60_000, 300_000, (node, { chance }) => {
+      node.mood.listingMs = chance.between(1000, 25_000)
+      return () => {
+        node.mood.listingMs = 0
+      }
+    }),
+  },
   listing_fails: { weight: 3, inject: nextCalls('list', ['runtime_error', 'runtime_unreachable']) },
   listing_hangs: { weight: 2, inject: nextCalls('list', [], 'hang', 1) },
   inspect_fails: { weight: 3, inject: nextCalls('inspect', ['runtime_error', 'runtime_unreachable']) },
@@ -73,6 +82,18 @@ export const RUNTIME_FAULTS = {
   start_fails: {
     weight: 5,
     inject: nextCalls('start', ['start_failed', 'port_in_use', 'runtime_error', 'runtime_unreachable'], 'before', 8),
+  },
+  starts_refused_for_a_while: {
+    weight: 3,
+    inject: forAWhile(30_000, 240_000, (node, { world, chance }) => {
+      node.mood.refusesStarts = true
+      world.ledger.byTheWorld(() => {
+        for (const id of node.ids()) if (chance.happens(0.8)) node.runtime.exit(id, { signal: 'SIGKILL' })
+      })
+      return () => {
+        node.mood.refusesStarts = false
+      }
+    }),
   },
   start_refused_for_good: { weight: 2, inject: nextCalls('start', ['command_not_found', 'image_not_found'], 'before', 1) },
   start_answer_lost: { weight: 4, inject: nextCalls('start', ['runtime_unreachable', 'runtime_error'], 'after') },

@@ -52,6 +52,21 @@ export const WORKLOAD_FAULTS = {
       if (ids.length > 0) given.hit()
     }),
   },
+  /** Runs well in between, and therefore starts again at once each time. */
+  dies_again_and_again: {
+    weight: 3,
+    inject: (given: Given) => {
+      const found = anyLiving(given)
+      if (!found) return
+      given.hit()
+      const { world, chance } = given
+      const dies = (left: number) => {
+        world.ledger.byTheWorld(() => found.node.runtime.exit(found.id, { signal: 'SIGKILL' }))
+        if (left > 0) world.time.after(chance.between(11_000, 20_000), () => dies(left - 1))
+      }
+      dies(chance.whole(15, 45))
+    },
+  },
   crash_loop: {
     weight: 3,
     inject: (given: Given) => {

@@ -154,6 +154,7 @@ export function journalRules(ledger: Ledger): Watcher {
 
 /** A check on the store, from each commit. */
 export function commitRules(ledger: Ledger, store: Store, nodes: readonly SimNode[]): void {
+  store.excused = (now) => nodes.some(({ nodeId, disk }) => nodeId === now.nodeId && disk.refused.has(now.id))
   store.onCommit((now: InstanceRecord, before: InstanceRecord | undefined) => {
     if (now.deletedAtMs !== null && before?.deletedAtMs === null) {
       const left = ledger.liveOf(now.id).filter(lives)
@@ -163,7 +164,7 @@ export function commitRules(ledger: Ledger, store: Store, nodes: readonly SimNod
     if (now.generation < before.generation)
       ledger.violate('no write is lost', `${now.id} went from generation ${before.generation} to ${now.generation}`)
     // Letting go needs no disk; an agent that is killed before there is room finds what it had written before.
-    const unwritten = nodes.some(({ nodeId, disk }) => nodeId === now.nodeId && disk.refused.has(now.id))
+    const unwritten = store.excused(now)
     if (
       !unwritten &&
       now.nodeId === before.nodeId &&

@@ -8,16 +8,18 @@ const ROOT = join(import.meta.dirname, '../..')
 const [name, seeds] = process.argv.slice(2)
 const mutation = MUTATIONS.find((one) => one.name === name)
 if (!mutation) throw new Error(`no mutation ${name}`)
-const url = pathToFileURL(join(ROOT, mutation.file)).href
-let applied = false
+const edits = [mutation, ...(mutation.also ? [mutation.also] : [])]
+const byUrl = new Map(edits.map((edit) => [pathToFileURL(join(ROOT, edit.file)).href, edit]))
+const left = new Set(edits)
 registerHooks({
   load(loading, context, next) {
     const loaded = next(loading, context)
-    if (loading !== url) return loaded
+    const edit = byUrl.get(loading)
+    if (!edit) return loaded
     const source = String(loaded.source)
-    if (source.split(mutation.from).length !== 2) throw new Error(`${name}: its text stands not exactly once in ${mutation.file}`)
-    applied = true
-    return { ...loaded, source: source.replace(mutation.from, () => mutation.to) }
+    if (source.split(edit.from).length !== 2) throw new Error(`${name}: its text stands not exactly once in ${edit.file}`)
+    left.delete(edit)
+    return { ...loaded, source: source.replace(edit.from, () => edit.to) }
   },
 })
 
@@ -32,5 +34,5 @@ const answer = async () => {
   return { seeds: Number(seeds), invariant: null, detail: '' }
 }
 const found = await answer()
-if (!applied) throw new Error(`${name}: ${mutation.file} was not loaded`)
+if (left.size > 0) throw new Error(`${name}: ${[...left].map(({ file }) => file).join(', ')} not loaded`)
 console.log(JSON.stringify(found))

@@ -8,17 +8,24 @@ export interface Mutation {
   /** Stands there exactly once. */
   readonly from: string
   readonly to: string
+  /** Another guard against the same thing, which has to be out as well for the first one to be missed. */
+  readonly also?: Omit<Mutation, 'name' | 'also'>
 }
 
 const of = (name: string, file: string, from: string, to: string): Mutation => ({ name, file, from, to })
 
 export const MUTATIONS: readonly Mutation[] = [
-  of(
-    'generation check of the agent',
-    'src/agent/loop/instances.ts',
-    'item.generation > entry.record.desired.generation && item.generation > (entry.wish?.generation ?? 0)',
-    'item.generation !== entry.record.desired.generation && !(Object.assign(entry.record, { desired: { ...entry.record.desired, generation: Math.min(item.generation - 1, entry.record.desired.generation) } }), false)',
-  ),
+  {
+    ...of(
+      'generation check of the agent, and order of wishes',
+      'src/agent/loop/instances.ts',
+      'item.generation > entry.record.desired.generation && item.generation > (entry.wish?.generation ?? 0)',
+      'item.generation !== entry.record.desired.generation && !(Object.assign(entry.record, { desired: { ...entry.record.desired, generation: Math.min(item.generation - 1, entry.record.desired.generation) } }), false)',
+    ),
+    also: { file: 'src/control/api/wish-order.ts', from: 'if (readAt < this.#wholeAt) return null', to: 'return items' },
+  },
+  of('order of wishes', 'src/control/api/wish-order.ts', 'if (readAt < this.#wholeAt) return null', 'return items'),
+  of('each instance once in a write', 'src/control/api/link-observed.ts', 'writeBatch(newestOf(batch))', 'writeBatch(batch)'),
   of('complete-listing check', 'src/agent/loop/scanner.ts', 'if (objects || listed.value.complete)', 'if (objects || listed.ok)'),
   of(
     'no answer is no absence',

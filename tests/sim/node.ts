@@ -54,7 +54,7 @@ export class SimNode {
   readonly path = new Path()
   readonly disk: SimDisk
   readonly runtime: FakeControl
-  readonly mood: RuntimeMood = { latencyMs: 3, eventsLost: false, sick: new Set(), hanging: new Set() }
+  readonly mood: RuntimeMood = { latencyMs: 3, listingMs: 0, eventsLost: false, refusesStarts: false, sick: new Set(), hanging: new Set() }
   life: Life | null = null
   lives = 0
   /** Objects of which a check has passed. */

@@ -13,7 +13,10 @@ export type Verb = 'list' | 'inspect' | 'prepare' | 'start' | 'stop' | 'remove' 
 /** How the runtime fares; a matter of the node, not of a life of its agent. */
 export interface RuntimeMood {
   latencyMs: number
+  /** How much longer the answer to a listing takes than that to anything else. */
+  listingMs: number
   eventsLost: boolean
+  refusesStarts: boolean
   /** Instances whose commands fail, and those whose commands never end. */
   readonly sick: Set<InstanceId>
   readonly hanging: Set<InstanceId>
@@ -68,26 +71,29 @@ export class SimDriver implements Driver {
     })
   }
 
-  list(signal: AbortSignal) {
-    return this.#call('list', signal, (inner) => this.#inner.list(inner))
+  async list(signal: AbortSignal) {
+    const listed = await this.#call('list', signal, (inner) => this.#inner.list(inner))
+    if (this.#mood.listingMs > 0) await this.#life.sleep(this.#mood.listingMs, signal).catch(() => {})
+    return listed
   }
   inspect(id: InstanceId, signal: AbortSignal) {
     return this.#call('inspect', signal, (inner) => this.#inner.inspect(id, inner))
   }
-  prepare(want: Wanted, signal: AbortSignal) {
-    return this.#call('prepare', signal, async (inner) => {
-      const done = await this.#inner.prepare(want, inner)
-      if (!done.ok) this.#hooks.onAnswer(want)
-      return done
-    })
+  async prepare(want: Wanted, signal: AbortSignal) {
+    const done = await this.#call('prepare', signal, (inner) => this.#inner.prepare(want, inner))
+    if (!done.ok) this.#hooks.onAnswer(want)
+    return done
   }
-  start(want: Wanted, signal: AbortSignal) {
+  async start(want: Wanted, signal: AbortSignal) {
     this.#hooks.onStart(want)
-    return this.#call('start', signal, async (inner) => {
-      const done = await this.#inner.start(want, inner)
-      this.#hooks.onAnswer(want)
-      return done
+    const done = await this.#call('start', signal, async (inner) => {
+      if (this.#mood.refusesStarts) return err(failure('start_failed', 'The runtime is out of order (simulated).'))
+      const made = await this.#inner.start(want, inner)
+      if (made.ok) this.#hooks.onAnswer(want)
+      return made
     })
+    if (!done.ok) this.#hooks.onAnswer(want)
+    return done
   }
   stop(target: Target, options: StopOptions, signal: AbortSignal) {
     this.#hooks.onStop(target)

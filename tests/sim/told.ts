@@ -1,6 +1,7 @@
 // What the agents say is held against what happened: each episode has one outcome, the lines agree with the counters, breakers hold back
 // what they should, and nobody speaks of a bug.
 import type { InstanceId } from '../../src/contracts/ids.ts'
+import { DEFAULT_RELIABILITY } from '../../src/contracts/reliability.ts'
 import type { SimTime } from './clock.ts'
 import type { Ledger, Line, Watcher } from './ledger.ts'
 import type { SimNode } from './node.ts'
@@ -31,21 +32,34 @@ const ENDS: Readonly<Record<string, string>> = {
   'recovery cancelled': 'cancelled',
 }
 const CONCURRENT_MAX = 8
-const INSTANCE_ENDS_MAX = 10
-const INSTANCE_WINDOW_MS = 600_000
+/** A turn that was given before the breaker opened is written and told of after it, on a slow disk. */
+const UNDER_WAY_MS = 4000
+const { instanceEndsMax: INSTANCE_ENDS_MAX, instanceWindowMs: INSTANCE_WINDOW_MS } = DEFAULT_RELIABILITY.breaker
 /** Less than the time without checks after which a start counts as proven, for a clock that runs wrong. */
 const PROVEN_MS = 900
 
 interface Told {
   readonly open: Set<InstanceId>
   readonly starting: Set<InstanceId>
+  /** Those whose quarantine has cooled down to a trial start. */
+  readonly trials: Set<InstanceId>
   ends: number
   orphans: number
   attempts: number
+  openedAtMs: number
   pausedUntilMs: number
 }
 
-const nothing = (): Told => ({ open: new Set(), starting: new Set(), ends: 0, orphans: 0, attempts: 0, pausedUntilMs: 0 })
+const nothing = (): Told => ({
+  open: new Set(),
+  starting: new Set(),
+  trials: new Set(),
+  ends: 0,
+  orphans: 0,
+  attempts: 0,
+  openedAtMs: 0,
+  pausedUntilMs: 0,
+})
 
 export class Voices implements Watcher {
   /** Outcomes of episodes. */
@@ -76,14 +90,16 @@ export class Voices implements Watcher {
     if (msg === 'orphaned vm detected') told.orphans += 1
     else if (msg === 'starting vm recovery') this.#begins(node, told, id)
     else if (msg === 'attempting vm recovery') this.#attempts(node, told, id)
-    else if (msg === 'recovery breaker opened' && fields.scope === 'node')
-      told.pausedUntilMs = node.machine.elapsedMs() + Number(fields.pause_ms)
-    else if (msg === 'recovery breaker closed') told.pausedUntilMs = 0
+    else if (msg === 'recovery breaker opened' && fields.scope === 'node') {
+      told.openedAtMs = node.machine.elapsedMs()
+      told.pausedUntilMs = told.openedAtMs + Number(fields.pause_ms)
+    } else if (msg === 'recovery breaker closed') told.pausedUntilMs = 0
     else if (outcome !== undefined) this.#concludes(node, told, id, outcome)
   }
 
-  journalled(node: SimNode, { record }: Parameters<NonNullable<Watcher['journalled']>>[1]): void {
+  journalled(node: SimNode, { record, transitions }: Parameters<NonNullable<Watcher['journalled']>>[1]): void {
     const { kind } = record.phase
+    if (transitions.some(({ from }) => from === 'quarantined')) this.#of(node).trials.add(record.desired.id)
     if (kind !== 'preparing' && kind !== 'starting') this.#of(node).starting.delete(record.desired.id)
   }
 
@@ -136,12 +152,15 @@ export class Voices implements Watcher {
     // The trial start of a quarantine is an episode that nothing announced.
     told.open.add(id)
     const record = this.#ledger.recordOf(node, id)
-    if (record?.attempts.at(-1)?.reason === 'forced') return
+    // What the disk refuses is further than what is written of it.
+    if (record?.attempts.at(-1)?.reason === 'forced' || node.disk.refused.has(id)) return
     told.starting.add(id)
     if (told.starting.size > CONCURRENT_MAX)
       this.#ledger.violate('recoveries are bounded', `${node.nodeId} has ${told.starting.size} on their way`)
-    if (node.machine.elapsedMs() < told.pausedUntilMs - 1)
+    const openForMs = node.machine.elapsedMs() - told.openedAtMs
+    if (openForMs > UNDER_WAY_MS && node.machine.elapsedMs() < told.pausedUntilMs - 1)
       this.#ledger.violate('the breaker of a node holds', `${node.nodeId} attempts ${id}`)
+    if (told.trials.delete(id)) return
     const generation = record?.attemptGeneration ?? 0
     const ends = (this.#ends.get(id) ?? []).filter(
       (end) => end.generation >= generation && this.#time.nowMs - end.atMs < INSTANCE_WINDOW_MS * 0.95,

@@ -29,6 +29,20 @@ export interface ObservedWriter {
   idle(): Promise<void>
 }
 
+/**
+ * Each instance once, with its newest word and all that led there. A write whose answer was lost is made again, and must find what it
+ * wrote: of two words in it the older one would be taken for a step back from the newer one.
+ */
+function newestOf(items: readonly Observed[]): readonly Observed[] {
+  const newest = new Map<string, Observed>()
+  for (const item of items) {
+    const before = newest.get(item.id)
+    const led = (before?.transitions ?? []).filter(({ seq }) => !item.transitions.some((step) => step.seq === seq))
+    newest.set(item.id, led.length > 0 ? { ...item, transitions: [...led, ...item.transitions] } : item)
+  }
+  return [...newest.values()]
+}
+
 export function createObservedWriter(options: ObservedWriterOptions): ObservedWriter {
   let queue: Observed[] = []
   let running: Promise<void> | null = null
@@ -42,7 +56,7 @@ export function createObservedWriter(options: ObservedWriterOptions): ObservedWr
   const run = async () => {
     while (queue.length > 0 && !options.signal.aborted) {
       const batch = queue.slice(0, options.batchMax)
-      if (!(await writeBatch(batch))) break
+      if (!(await writeBatch(newestOf(batch)))) break
       queue = queue.slice(batch.length)
       if (queue.length < options.queueMax) freeRoom()
     }

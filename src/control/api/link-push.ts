@@ -5,12 +5,13 @@ import type { ChangeKey } from '../model/event.ts'
 import type { CoreDeps } from './deps.ts'
 import type { Session } from './link-session.ts'
 import { Outage } from './outage.ts'
+import type { ReadOrder } from './wish-order.ts'
 
 /** Wishes read at once; a change of a whole fleet goes in parts. */
 const PUSH_MAX = 1000
 
 /** Folds changes into one look at the store, and tells each connected node what concerns it. */
-export function createPusher(deps: CoreDeps, sessions: ReadonlyMap<NodeId, Session>) {
+export function createPusher(deps: CoreDeps, sessions: ReadonlyMap<NodeId, Session>, reads: ReadOrder) {
   const dirty = new Set<InstanceId>()
   let all = false
   let cancel: (() => void) | null = null
@@ -44,6 +45,7 @@ export function createPusher(deps: CoreDeps, sessions: ReadonlyMap<NodeId, Sessi
     const ids = [...dirty].slice(0, PUSH_MAX)
     for (const id of ids) dirty.delete(id)
     if (ids.length === 0 || sessions.size === 0) return true
+    const readAt = reads.begin()
     const found = await deps.store.read.desiredByIds(ids)
     if (!found.ok) {
       outage.failed(found.error)
@@ -52,7 +54,11 @@ export function createPusher(deps: CoreDeps, sessions: ReadonlyMap<NodeId, Sessi
     }
     outage.over()
     for (const [nodeId, items] of Map.groupBy(found.value, (one) => one.nodeId)) {
-      if (nodeId !== null) sessions.get(nodeId)?.push(items.map((one) => one.desired))
+      if (nodeId !== null)
+        sessions.get(nodeId)?.push(
+          items.map((one) => one.desired),
+          readAt,
+        )
     }
     return true
   }

@@ -18,6 +18,7 @@ import { recordCollected } from './link-collected.ts'
 import { createInbox, type Inbox } from './link-inbox.ts'
 import { createObservedWriter, type ObservedWriter } from './link-observed.ts'
 import { RequestTable } from './link-requests.ts'
+import { type ReadOrder, WishOrder } from './wish-order.ts'
 
 export const LINK_ACTOR: Actor = 'system:link'
 
@@ -30,7 +31,7 @@ export interface Session {
   /** What the agent said last of these, which a store that takes no records does not know. */
   readonly said: Said
   /** Tells the agent of changed wishes. Before its welcome they are kept back: the welcome may be older than they are. */
-  push(items: readonly Desired[]): void
+  push(items: readonly Desired[], readAt: number): void
   /** Sends the whole desired set. */
   resync(): Promise<void>
   /** Stores deletions, and tells the agent which are. */
@@ -47,6 +48,7 @@ export interface Said {
 }
 
 export interface SessionHub {
+  readonly reads: ReadOrder
   onOpen(session: Session): void
   onBeat(beat: Heartbeat): void
   onClose(session: Session): void
@@ -104,7 +106,7 @@ async function runOpen(
     return refuse(socket, opened.error)
   }
   const { epoch } = opened.value
-  const session = new OpenSession(deps, socket, nodeId, epoch, heardMs)
+  const session = new OpenSession(deps, hub.reads, socket, nodeId, epoch, heardMs)
   const writer = writerOf(deps, socket, session, ended)
   log.info('agent connected', { node_id: nodeId, epoch, agent_version: facts.agentVersion, instances: hello.instances.length })
   hub.onOpen(session)
@@ -137,9 +139,12 @@ class OpenSession implements Session {
   #welcomed = false
   #missed = false
   #storing: Promise<void> | null = null
+  readonly #reads: ReadOrder
+  readonly #order = new WishOrder()
 
-  constructor(deps: CoreDeps, socket: Wire, nodeId: NodeId, epoch: number, heardMs: () => number) {
+  constructor(deps: CoreDeps, reads: ReadOrder, socket: Wire, nodeId: NodeId, epoch: number, heardMs: () => number) {
     this.#deps = deps
+    this.#reads = reads
     this.#socket = socket
     this.nodeId = nodeId
     this.epoch = epoch
@@ -170,9 +175,13 @@ class OpenSession implements Session {
     return true
   }
 
-  push(items: readonly Desired[]): void {
-    if (this.#welcomed) this.send({ type: 'desired', items: [...items] })
-    else this.#missed = true
+  push(items: readonly Desired[], readAt: number): void {
+    if (!this.#welcomed) {
+      this.#missed = true
+      return
+    }
+    const fresh = this.#order.part(items, readAt)
+    if (fresh.length > 0) this.send({ type: 'desired', items: [...fresh] })
   }
 
   async resync(): Promise<void> {
@@ -200,12 +209,17 @@ class OpenSession implements Session {
   }
 
   async #sendSet(type: 'welcome' | 'desired'): Promise<boolean> {
+    const readAt = this.#reads.begin()
     const set = await this.#deps.store.read.desiredOfNode(this.nodeId)
     if (!set.ok) {
       this.#deps.log.warn('desired state not read', { node_id: this.nodeId, error_code: set.error.code })
       return false
     }
-    const items = set.value.map((one) => one.desired)
+    const wishes = set.value.map((one) => one.desired)
+    const fresh = this.#order.whole(wishes, readAt)
+    // A newer set was said meanwhile.
+    if (!fresh) return true
+    const items = [...fresh]
     const seen = set.value.map((one) => ({ id: one.desired.id, seq: one.seq }))
     return this.send(type === 'welcome' ? { type, items, seen } : { type, items })
   }

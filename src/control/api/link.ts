@@ -20,6 +20,7 @@ import { runSession, type Session, type SessionHub } from './link-session.ts'
 import { Outage } from './outage.ts'
 import { PROBLEM_TYPE, problemOf } from './problem.ts'
 import { withinStoreTime } from './store-time.ts'
+import { ReadOrder } from './wish-order.ts'
 
 const NOTHING_OBSERVED: ObservedRest = {
   healSeq: 0,
@@ -43,6 +44,7 @@ export class Link {
     clientTracking: false,
   })
   readonly #closing = new AbortController()
+  readonly #reads = new ReadOrder()
   readonly #sessions = new Map<NodeId, Session>()
   readonly #running = new Set<Promise<void>>()
   readonly #beats = new Map<NodeId, Heartbeat>()
@@ -51,7 +53,7 @@ export class Link {
   constructor(deps: CoreDeps, callers: Callers) {
     this.#deps = deps
     this.#callers = callers
-    const pusher = createPusher(deps, this.#sessions)
+    const pusher = createPusher(deps, this.#sessions, this.#reads)
     const outage = new Outage(deps.log, 'heartbeats wait for the store')
     this.#stops = [
       deps.store.listen(pusher.note),
@@ -147,6 +149,7 @@ export class Link {
   }
 
   readonly #hub: SessionHub = {
+    reads: this.#reads,
     onOpen: (session) => {
       // The same agent again, before its old connection was found dead.
       this.#sessions.get(session.nodeId)?.drop()
