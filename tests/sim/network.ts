@@ -242,6 +242,14 @@ export interface Dialling {
   readonly delivered: (side: Side, text: string) => void
 }
 
+/** An answer without a body, whose end is heard a moment later. */
+const refused = (time: SimTime, life: LifeClock, statusCode: number) => ({
+  statusCode,
+  on(event: string, heard: () => void) {
+    if (event === 'end') time.after(0.1, () => life.whenAwake(heard))
+  },
+})
+
 /** What an agent gets for a dial. */
 export function dialThrough({ time, life, path, chance, listener, delivered }: Dialling): End {
   const end = new End({ side: 'agent', path, time, life, chance, delivered: (text) => delivered('agent', text) })
@@ -249,7 +257,7 @@ export function dialThrough({ time, life, path, chance, listener, delivered }: D
     if (end.readyState !== WIRE_STATE.connecting || !end.alive) return
     if (path.isBlocked('agent') || path.isBlocked('control')) return void time.after(SYN_RETRY_MS, knock)
     const { refusal } = path
-    if (typeof refusal === 'number') return end.emit('unexpected-response', null, { statusCode: refusal, resume() {} })
+    if (typeof refusal === 'number') return end.emit('unexpected-response', null, refused(time, life, refusal))
     const server = refusal === 'refused' ? undefined : listener()
     if (!server || server.life.standing) {
       if (server?.life.standing) return void time.after(SYN_RETRY_MS, knock)
