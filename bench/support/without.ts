@@ -14,7 +14,7 @@ export interface Guard {
 
 export const GUARDS = {
   exitEvents: {
-    name: 'exit events (deaths are found by the scan only)',
+    name: "the watch of a run's directory (the end of a keeper still tells)",
     file: 'src/agent/drivers/process/tracker.ts',
     text: '(_event, name) => this.#changed(tracked, name)',
     without: '(_event, _name) => undefined',

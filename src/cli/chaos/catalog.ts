@@ -2,8 +2,10 @@
 import { busyCpu, lag, logFlood, massWishes } from './controls.ts'
 import { hang, hangRestart } from './hangs.ts'
 import { crashLoop, killDuringRecovery, massKill, midCreate } from './kills.ts'
+import { partition } from './partition.ts'
 import { PART_SCENARIOS } from './parts.ts'
 import { randomKills } from './random-kills.ts'
+import { fullDisk, memoryPressure } from './resources.ts'
 import type { Scenario } from './scenario.ts'
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -15,6 +17,9 @@ export const SCENARIOS: readonly Scenario[] = [
   hang,
   hangRestart,
   ...PART_SCENARIOS,
+  memoryPressure,
+  fullDisk,
+  partition,
   busyCpu,
   lag,
   logFlood,

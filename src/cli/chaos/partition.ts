@@ -1,0 +1,69 @@
+// Agent and control plane that cannot hear each other, through a fault proxy of our own: needs no rights, and no network of the machine is touched.
+import { err, OK, type Result } from '../../base/result.ts'
+import { type Failure, failure } from '../../contracts/errors.ts'
+import { FaultProxy, type Mischief } from './fault-proxy.ts'
+import type { Rig } from './rig.ts'
+import type { Scenario, ScenarioOptions } from './scenario.ts'
+
+const APART_MS = { cut: 5000, silent: 20_000 } as const
+
+export const partition: Scenario = {
+  name: 'partition',
+  does: 'cuts agent and control plane apart: all connections ended for 5 s, then kept and silent for 20 s; an instance dies meanwhile',
+  needs: '--proxy-listen, which the agent was told to dial, and --proxy-to, the control plane',
+  control: false,
+  usual: { instances: 3, faults: 2, everyMs: 1000, watchMs: 90_000 },
+  async run(rig, options) {
+    const listen = place(options.parts.listen, 'proxy-listen')
+    const to = place(options.parts.to, 'proxy-to')
+    if (!listen.ok) return listen
+    if (!to.ok) return to
+    const proxy = new FaultProxy(to.value)
+    await proxy.listen(listen.value.host, listen.value.port)
+    try {
+      const launched = await rig.launch(options.instances, 'chaos', options.launch)
+      if (!launched.ok) return launched
+      rig.warmUpFor(0)
+      for (let made = 0; made < options.faults; made += 1) await apart(rig, options, proxy, made % 2 === 0 ? 'cut' : 'silent')
+      return OK
+    } finally {
+      await proxy.close()
+    }
+  },
+}
+
+async function apart(rig: Rig, options: ScenarioOptions, proxy: FaultProxy, how: keyof typeof APART_MS): Promise<void> {
+  const [, target] = rig.targets
+  const pid = target && rig.ownPid(target)
+  const set = (mischief: Mischief) => () => proxy.set(mischief)
+  await Promise.all([
+    rig.strike({
+      target: rig.targets[0] ?? null,
+      kind: how,
+      group: `partition: ${how}`,
+      expects: 'trouble',
+      apply: set(how),
+      lift: { afterMs: APART_MS[how], run: set('none') },
+      cause: /not connected/,
+      whyAfterMs: APART_MS[how] - 500,
+      until: () => rig.host.whole(),
+      watchMs: options.watchMs,
+    }),
+    target && pid
+      ? rig.strike({
+          target,
+          kind: 'SIGKILL',
+          group: 'kill during a partition',
+          expects: 'recovery',
+          apply: () => void process.kill(pid, 'SIGKILL'),
+          watchMs: options.watchMs,
+        })
+      : null,
+  ])
+}
+
+function place(word: string | null, flag: string): Result<{ readonly host: string; readonly port: number }, Failure> {
+  const found = /^([^\s:]+):(\d{1,5})$/.exec(word ?? '')
+  if (found?.[1]) return { ok: true, value: { host: found[1], port: Number(found[2]) } }
+  return err(failure('invalid_input', `This needs --${flag} HOST:PORT.`, { field: flag }))
+}
