@@ -50,8 +50,8 @@ export const MUTATIONS: readonly Mutation[] = [
   of(
     'verification',
     'src/agent/reconcile/running.ts',
-    "const proven = verdict.gated ? verdict.health === 'healthy' : !tooEarly(",
-    'const proven = verdict !== undefined || !tooEarly(',
+    "const proven = verdict.gated ? verdict.health === 'healthy' : lived",
+    'const proven = verdict !== undefined',
   ),
   of(
     'cancel on delete: the episode',
@@ -59,12 +59,7 @@ export const MUTATIONS: readonly Mutation[] = [
     "const { record: closed, notes } = endEpisode(record, facts, 'cancelled')",
     "const { record: closed, notes } = record.episode ? { record, notes: [] } : endEpisode(record, facts, 'cancelled')",
   ),
-  of(
-    'cancel on delete: the start under way',
-    'src/agent/loop/instances.ts',
-    'if (contradicts(entry, item)) entry.abort',
-    'if (item.generation < 0) entry.abort',
-  ),
+  of('cancel on delete: the start under way', 'src/agent/loop/instances.ts', 'if (contradicts(entry, item) || ', 'if ('),
   of(
     'ownership: nonce',
     'src/agent/reconcile/moves.ts',
@@ -109,12 +104,7 @@ export const MUTATIONS: readonly Mutation[] = [
     'if (known.value !== null) return ok(known.value)',
     'if (known.value !== null && key === null) return ok(known.value)',
   ),
-  of(
-    'everything again after a reconnect',
-    'src/agent/assemble.ts',
-    'if (connected) reporter.resendAll()',
-    'if (!connected) reporter.resendAll()',
-  ),
+  of('everything again after a reconnect', 'src/agent/connect.ts', 'reporter.resendAll()\n', '\n'),
   of(
     'acknowledged only when stored',
     'src/control/api/link-observed.ts',

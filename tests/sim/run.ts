@@ -97,6 +97,7 @@ function quiet(world: World): void {
   for (const mend of world.mend.splice(0)) mend()
   for (const node of world.nodes) {
     node.clearTraps()
+    node.runtime.calm()
     node.held = false
     node.boot()
   }

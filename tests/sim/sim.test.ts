@@ -2,8 +2,10 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { readText } from '../support/tree.ts'
 import { drawnTransitions } from './coverage.ts'
 import { FAULTS } from './faults.ts'
+import { MUTATIONS } from './mutations.ts'
 import { type Report, simulate } from './run.ts'
 import { type Size, scheduleOf } from './schedule.ts'
 import kept from './seeds.json' with { type: 'json' }
@@ -37,6 +39,12 @@ describe('simulations', () => {
     const schedule = scheduleOf(9, SMALL)
     expect(schedule).toHaveLength(SMALL.faults + SMALL.acts)
     expect(schedule.map(({ number }) => number).toSorted((a, b) => a - b)).toEqual(schedule.map((_, index) => index))
+  })
+
+  test('each guard that a mutation takes out stands where it says', () => {
+    const edits = MUTATIONS.flatMap((one) => [one, ...(one.also ? [one.also] : [])])
+    const astray = edits.filter(({ file, from }) => readText(file).split(from).length !== 2)
+    expect(astray.map(({ file, from }) => `${file}: ${from}`)).toEqual([])
   })
 
   test('what is drawn and what can go wrong is many', () => {

@@ -35,6 +35,8 @@ export interface FakeControl {
   hangNext(verb: FakeVerb, times?: number): void
   /** The verb does its work and then reports the failure: an answer lost on its way. */
   failAfterNext(verb: FakeVerb, given: Failure, times?: number): void
+  /** Takes back what was asked for and has not happened yet. */
+  calm(): void
   /** While on, listings lack these instances (all, without ids) and say that they are not complete. */
   partialListings(on: boolean, hidden?: readonly InstanceId[]): void
   /** While off, every call fails with `runtime_unreachable`; what happens meanwhile raises no event. */
@@ -87,6 +89,7 @@ function createControl(state: State): FakeControl {
     failNext: (verb, given, times = 1) => add(verb, { kind: 'fail', given }, times),
     failAfterNext: (verb, given, times = 1) => add(verb, { kind: 'fail-after', given }, times),
     hangNext: (verb, times = 1) => add(verb, { kind: 'hang' }, times),
+    calm: () => state.faults.clear(),
     partialListings: (on, hidden) => {
       state.partial = on ? { hidden: hidden ?? null } : null
     },
