@@ -2,9 +2,7 @@
 import type { Phase, Reason } from '../../contracts/phase.ts'
 import type { Facts, Step } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
-import { common, currentExit, endEpisode, move, step, withError } from './moves.ts'
-
-const RETRY_EFFECT_MS = 5000
+import { common, currentExit, endEpisode, move, RETRY_EFFECT_MS, step, stopLiving, withError } from './moves.ts'
 
 export function planGone(record: InstanceRecord, facts: Facts, towards: 'stopped' | 'deleted'): Step {
   const { phase } = record
@@ -32,7 +30,7 @@ export function planGone(record: InstanceRecord, facts: Facts, towards: 'stopped
   if (phase.reason === 'runtime_unreachable') return step(because(record, phase, 'requested'), 'the runtime answers')
   const ours = seen.kind === 'unknown' ? [] : seen.objects.filter((object) => object.matches)
   const alive = ours.filter((object) => object.state === 'running' || object.state === 'paused')
-  if (alive.length > 0) return step(record, 'stop', { action: { kind: 'stop', id, objects: alive } })
+  if (alive.length > 0) return stopLiving(record, facts, alive, 'something of it lives')
   const exit = currentExit(record, facts)
   if (towards === 'stopped') {
     const gone = { ...record, lastExit: exit, failures: 0, verified: false }
@@ -56,7 +54,5 @@ function planStillGone(record: InstanceRecord, facts: Facts): Step {
     })
   const alive = facts.seen.objects.filter((object) => object.matches && (object.state === 'running' || object.state === 'paused'))
   if (alive.length === 0) return step(record, 'as wished')
-  return step(record, 'something of it runs although it is wished stopped', {
-    action: { kind: 'stop', id: record.desired.id, objects: alive },
-  })
+  return stopLiving(record, facts, alive, 'something of it runs although it is wished stopped')
 }

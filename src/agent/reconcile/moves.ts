@@ -20,6 +20,16 @@ export const step = (
   waitsFor: rest.waitsFor ?? null,
 })
 
+/** How long to wait before an effect that failed, or changed nothing, is tried again. */
+export const RETRY_EFFECT_MS = 5000
+
+/** Stops what lives. A stop that was said to be done while something lives all the same is not repeated at once: that would be a loop without an end. */
+export function stopLiving(record: InstanceRecord, { outcome, nowMs }: Facts, objects: readonly SeenObject[], because: string): Step {
+  if (outcome?.action === 'stop' && outcome.ok)
+    return step(record, `${because}, although it was stopped`, { wakeAtMs: nowMs + RETRY_EFFECT_MS })
+  return step(record, because, { action: { kind: 'stop', id: record.desired.id, objects } })
+}
+
 export const lastError = (failure: Failure, nowMs: number): LastError => ({
   code: failure.code,
   detail: failure.detail,

@@ -382,3 +382,16 @@ test('T45: any interleaving: at most one lives, nothing wished away starts, one 
     { numRuns: 400 },
   )
 })
+
+test('a stop that is said to be done while it lives on is repeated after a wait, not without an end', () => {
+  const world = new World().settle()
+  world.pass(20_000)
+  const stops = () => world.actions.filter(({ kind }) => kind === 'stop').length
+  // A runtime that answers well and does nothing.
+  world.end = () => {}
+  world.wish({ want: 'stopped' })
+  expect(world.record.phase.kind).toBe('stopping')
+  expect(stops()).toBe(1)
+  world.toWake()
+  expect(stops()).toBe(2)
+})

@@ -21,17 +21,16 @@ import {
   lastError,
   move,
   newEpisode,
+  RETRY_EFFECT_MS,
   specChanged,
   step,
+  stopLiving,
   tooEarly,
   wishOf,
   withError,
 } from './moves.ts'
 import { forced, lostBy, startFailed, takenUp, unfit } from './recover.ts'
 import { planRunning } from './running.ts'
-
-/** How long to wait before an effect that failed without ending the state is tried again. */
-const RETRY_EFFECT_MS = 5000
 
 export function plan(record: InstanceRecord, facts: Facts): Step {
   const { want } = record.desired
@@ -165,8 +164,7 @@ function planStarting(record: InstanceRecord, facts: Facts): Step {
     })
   if (seen.kind === 'unknown') return step(record, 'the runtime does not answer', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
   const alive = olderAlive(record, seen.objects)
-  if (alive.length > 0)
-    return step(record, 'an older incarnation still lives', { action: { kind: 'stop', id: record.desired.id, objects: alive } })
+  if (alive.length > 0) return stopLiving(record, facts, alive, 'an older incarnation still lives')
   const current = currentObject(record, seen.objects)
   if (isSwitchedOff(record, facts) && (!current || current.state === 'created')) return letGo(record, facts)
   if (!current && seen.objects.some((object) => object.incarnation >= record.incarnation))
@@ -199,7 +197,7 @@ function planStopping(record: InstanceRecord, facts: Facts): Step {
     })
   if (seen.kind === 'unknown') return step(record, 'the runtime does not answer', { wakeAtMs: facts.nowMs + RETRY_EFFECT_MS })
   const alive = seen.objects.filter((object) => object.matches && (object.state === 'running' || object.state === 'paused'))
-  if (alive.length > 0) return step(record, 'stop', { action: { kind: 'stop', id: record.desired.id, objects: alive } })
+  if (alive.length > 0) return stopLiving(record, facts, alive, 'something of it lives')
   const exit = currentObject(record, seen.objects)?.exit ?? record.lastExit
   const gone = { ...record, lastExit: exit }
   const { reason } = record.phase

@@ -12,6 +12,7 @@ import {
   isSwitchedOff,
   lastError,
   move,
+  RETRY_EFFECT_MS,
   specChanged,
   step,
   tooEarly,
@@ -19,8 +20,6 @@ import {
   withError,
 } from './moves.ts'
 import { closeEpisode, ended } from './recover.ts'
-
-const RETRY_EFFECT_MS = 5000
 
 export function planRunning(record: InstanceRecord, facts: Facts): Step {
   const { seen } = facts
