@@ -5,11 +5,12 @@ import { FaultProxy, type Mischief } from './fault-proxy.ts'
 import type { Rig } from './rig.ts'
 import type { Scenario, ScenarioOptions } from './scenario.ts'
 
-const APART_MS = { cut: 5000, silent: 20_000 } as const
+/** Silence is believed after 15 to 20 s, so it lasts longer. */
+const APART_MS = { cut: 5000, silent: 30_000 } as const
 
 export const partition: Scenario = {
   name: 'partition',
-  does: 'cuts agent and control plane apart: all connections ended for 5 s, then kept and silent for 20 s; an instance dies meanwhile',
+  does: 'cuts agent and control plane apart: all connections ended for 5 s, then kept and silent for 30 s; an instance dies meanwhile',
   needs: '--proxy-listen, which the agent was told to dial, and --proxy-to, the control plane',
   control: false,
   usual: { instances: 3, faults: 2, everyMs: 1000, watchMs: 90_000 },
@@ -24,7 +25,7 @@ export const partition: Scenario = {
       const launched = await rig.launch(options.instances, 'chaos', options.launch)
       if (!launched.ok) return launched
       rig.warmUpFor(0)
-      for (let made = 0; made < options.faults; made += 1) await apart(rig, options, proxy, made % 2 === 0 ? 'cut' : 'silent')
+      for (let made = 0; made < options.faults; made += 1) await apart(rig, options, proxy, made)
       return OK
     } finally {
       await proxy.close()
@@ -32,8 +33,10 @@ export const partition: Scenario = {
   },
 }
 
-async function apart(rig: Rig, options: ScenarioOptions, proxy: FaultProxy, how: keyof typeof APART_MS): Promise<void> {
-  const [, target] = rig.targets
+async function apart(rig: Rig, options: ScenarioOptions, proxy: FaultProxy, made: number): Promise<void> {
+  const how = made % 2 === 0 ? 'cut' : 'silent'
+  // Not the one of the time before: a second end in a row waits half a minute by design.
+  const target = rig.targets[1 + (made % Math.max(1, rig.targets.length - 1))]
   const pid = target && rig.ownPid(target)
   const set = (mischief: Mischief) => () => proxy.set(mischief)
   await Promise.all([
@@ -44,7 +47,7 @@ async function apart(rig: Rig, options: ScenarioOptions, proxy: FaultProxy, how:
       expects: 'trouble',
       apply: set(how),
       lift: { afterMs: APART_MS[how], run: set('none') },
-      cause: /not connected/,
+      cause: /not connected|silent/,
       whyAfterMs: APART_MS[how] - 500,
       until: () => rig.host.whole(),
       watchMs: options.watchMs,
