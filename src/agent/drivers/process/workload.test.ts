@@ -1,18 +1,17 @@
 // What a workload gets, and what is kept of it: its surroundings, typed refusals, logs, commands beside it.
 import assert from 'node:assert/strict'
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { onTestFinished, test } from 'vitest'
 import { describeNeeds } from '../../../../tests/support/needs.ts'
 import { tmpDir } from '../../../../tests/support/tmp.ts'
-import { systemClock } from '../../../base/system.ts'
 import type { InstanceSpec } from '../../../contracts/spec.ts'
 import { Bench, joined, must, until } from '../conformance-kit.ts'
 import type { LogChunk, Target, Wanted } from '../driver.ts'
 import { type ProcessHarness, processHarness } from './conformance-harness.ts'
 import type { ProcessDriverOptions } from './driver.ts'
 import { DEFAULT_PATH } from './keeper.ts'
-import { logFile, runOf, runsDir, writeWant } from './records.ts'
+import { logFile, runOf, runsDir } from './records.ts'
 
 async function setUp(change: Partial<ProcessDriverOptions> = {}): Promise<{ harness: ProcessHarness; bench: Bench }> {
   const harness = processHarness(await tmpDir(), change)
@@ -234,21 +233,18 @@ describeNeeds('perl', 'process driver: the workload', () => {
       must(await bench.driver.forget(want.id))
     }))
 
-  test('who follows from before there are any log files gets all that is written', async () => {
-    let waits = 0
-    const clock = { ...systemClock, sleep: (ms: number, signal?: AbortSignal) => systemClock.sleep(ms, signal).finally(() => (waits += 1)) }
-    const { harness, bench } = await setUp({ clock })
+  test('who follows while it is being started gets all that is written', async () => {
+    const { harness, bench } = await setUp()
     const want = script(bench, 'echo out; echo err >&2')
-    const run = runOf(harness.stateDir, want.id, 1)
-    // As far as a start gets before it hands over to the keeper, who makes the files.
-    mkdirSync(join(run.dir, 'logs'), { recursive: true })
-    writeWant(run, { nonce: want.nonce, addresses: [], memoryBytes: 1, groups: [], notes: [] })
+    const starting = bench.start(want)
+    // Its record is there; its keeper, who makes the log files, may not be yet.
+    await until('it is wanted', () => existsSync(join(runOf(harness.stateDir, want.id, 1).dir, 'want')))
     const got: LogChunk[] = []
-    const options = { follow: true, tailLines: 0, sinceMs: null }
-    const following = bench.driver.logs(want, options, (chunk) => void got.push(chunk), bench.signal)
-    await until('it has looked and waits', () => waits > 0)
-    await bench.start(want)
-    assert.equal(must(await following).lostBytes, 0)
+    const end = must(
+      await bench.driver.logs(want, { follow: true, tailLines: null, sinceMs: null }, (chunk) => void got.push(chunk), bench.signal),
+    )
+    await starting
+    assert.equal(end.lostBytes, 0)
     assert.deepEqual([joined(got).stdout.toString(), joined(got).stderr.toString()], ['out\n', 'err\n'])
   })
 
