@@ -5,7 +5,7 @@ import type { Clock, Random } from '../base/clock.ts'
 import { durationText } from '../base/duration-text.ts'
 import { err, ok, type Result } from '../base/result.ts'
 import { type Failure, failure } from '../contracts/errors.ts'
-import type { Route } from '../contracts/routes.ts'
+import { ROUTES, type Route } from '../contracts/routes.ts'
 import { answerToFailure, isRefused, transportFailure } from './failures.ts'
 import { CLIENT_LIMITS } from './limits.ts'
 
@@ -106,7 +106,10 @@ async function tryOnce(
   try {
     const response = await transport.fetch(url, { ...init, signal: signal ? AbortSignal.any([signal, deadline.signal]) : deadline.signal })
     const text = await readText(response)
-    if (response.ok) return ok({ status: response.status, text })
+    // An unhealthy platform answers what was asked: how it is.
+    const told =
+      response.status === 503 && url.endsWith(ROUTES.health.path) && response.headers.get('content-type')?.includes('problem') !== true
+    if (response.ok || told) return ok({ status: response.status, text })
     return err(answerToFailure(response.status, response.headers.get('content-type'), text, url))
   } catch (error) {
     if (signal?.aborted) return err(failure('cancelled', 'The call was given up before an answer came.', undefined, error))

@@ -81,8 +81,8 @@ export const MUTATIONS: readonly Mutation[] = [
   of(
     'older incarnation stopped first',
     'src/agent/reconcile/plan.ts',
-    "  if (alive.length > 0)\n    return step(record, 'an older",
-    "  if (alive.length > 99)\n    return step(record, 'an older",
+    "if (alive.length > 0) return stopLiving(record, facts, alive, 'an older",
+    "if (alive.length > 99) return stopLiving(record, facts, alive, 'an older",
   ),
   of('allow_data_loss', 'src/agent/reconcile/running.ts', 'policy.allowDataLoss && verdict.reason !== null', 'verdict.reason !== null'),
   of('lost nodes: no copy beside one that may live', 'src/control/loops/deps.ts', '  fencedAfterMs: null,', '  fencedAfterMs: 1,'),
