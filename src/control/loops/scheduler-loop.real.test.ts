@@ -6,8 +6,8 @@ import { describeStores, must } from '../../../tests/support/stores.ts'
 import { waitFor } from '../../../tests/support/wait.ts'
 import { ok } from '../../base/result.ts'
 import type { InstanceId } from '../../contracts/ids.ts'
-import { changeDesired } from '../store/instance-changes.ts'
-import { createInstance } from '../store/instances.ts'
+import { changeDesired, putMetadata } from '../store/instance-changes.ts'
+import { createInstance, getInstance } from '../store/instances.ts'
 import { allNodes, setCordon } from '../store/nodes.ts'
 import type { LoopsDeps } from './deps.ts'
 import { schedulerLoop } from './scheduler-loop.ts'
@@ -124,5 +124,37 @@ describeStores('scheduler loop', (bench) => {
     expect(rows).toBeLessThan(41 * 4)
     must(await store.write('system:test', (tx) => changeDesired(tx, first.id, () => ok({ verb: 'delete', want: 'deleted' }))))
     await until(waiting[0] ?? first.id, 'placed', (one) => one.nodeId === nodeId)
+  })
+
+  test('room that is made while the newest of those that wait is looked at goes to the one that has waited longest', async () => {
+    const { store, startOnly, until } = await loopBench(bench)
+    const { nodeId } = await seedNode(store, 'node-a', { allocatableMemoryBytes: 64 * MEBIBYTE })
+    const org = await seedOrg(store)
+    const { id: placed } = await seedInstance(store, org)
+    let newest: InstanceId | null = null
+    const overtaken = (deps: LoopsDeps): LoopsDeps => {
+      const read: LoopsDeps['store']['read'] = {
+        ...deps.store.read,
+        listUnplaced: async (limit, after, among) => {
+          if (newest !== null && among?.includes(newest)) {
+            newest = null
+            must(await store.write('system:test', (tx) => changeDesired(tx, placed, () => ok({ verb: 'delete', want: 'deleted' }))))
+          }
+          return deps.store.read.listUnplaced(limit, after, among)
+        },
+      }
+      return { ...deps, store: { ...deps.store, read } }
+    }
+    startOnly([(deps) => schedulerLoop(overtaken(deps))], { resyncMs: 3_600_000 })
+    await until(placed, 'placed', (one) => one.nodeId === nodeId)
+    const { id: first } = await seedInstance(store, org)
+    await until(first, 'refused', (one) => one.phase.reason === 'no_node')
+    const { id: second } = await seedInstance(store, org)
+    await until(second, 'refused', (one) => one.phase.reason === 'no_node')
+    // Its label changes, so that it alone is looked at again.
+    newest = second
+    must(await store.write('system:test', (tx) => putMetadata(tx, second, { labels: { a: 'b' }, mode: 'merge', ifVersion: null })))
+    await until(first, 'placed', (one) => one.nodeId === nodeId)
+    expect(await getInstance(store.db, second)).toMatchObject({ ok: true, value: { nodeId: null } })
   })
 })

@@ -44,14 +44,15 @@ async function pass(deps: Deps, memory: Memory, turn: Turn): Promise<Result<Pass
   memory.waiting = null
   const changed = changedIn(turn.changes)
   // Nobody waits, so it does not matter what the nodes could take: no query for that.
-  const nodes = waiting?.any === false && changed !== null ? ok([]) : await deps.store.read.allNodes()
-  if (!nodes.ok) return nodes
-  const among = toLookAt(waiting, changed, nodes.value)
-  const looked = await lookAt(deps, turn, among)
+  const asked = waiting?.any === false && changed !== null ? null : await deps.store.read.allNodes()
+  if (asked?.ok === false) return asked
+  const nodes = asked?.value ?? []
+  const among = toLookAt(waiting, changed, nodes)
+  const looked = await lookAt(deps, turn, among, asked === null ? null : nodes)
   if (!looked.ok) return looked
   const { placed, refused, raced, left } = looked.value
   const all = among === null || waiting === null
-  const grounds = [nodes.value, ...looked.value.nodes].reduce(addGrounds, all ? NO_GROUNDS : waiting.grounds)
+  const grounds = [nodes, ...looked.value.nodes].reduce(addGrounds, all ? NO_GROUNDS : waiting.grounds)
   // What was refused beside what was placed was refused on grounds that no read has shown; the first to wait, on grounds not kept.
   const unclear = raced > 0 || turn.signal.aborted || (left > 0 && (placed > 0 || !(all || waiting.any)))
   if (!unclear) memory.waiting = { grounds, any: left > 0 || (!all && waiting.any) }
@@ -73,7 +74,16 @@ interface Looked extends Written {
   readonly nodes: readonly (readonly NodeRecord[])[]
 }
 
-async function lookAt(deps: Deps, turn: Turn, among: readonly InstanceId[] | null): Promise<Result<Looked, Failure>> {
+/**
+ * `known`: the nodes by which it was decided whom to look at; null = they do not matter. Decided by a newer word, a few of those that wait
+ * would get room that all of them waited for, the longest first.
+ */
+async function lookAt(
+  deps: Deps,
+  turn: Turn,
+  among: readonly InstanceId[] | null,
+  known: readonly NodeRecord[] | null,
+): Promise<Result<Looked, Failure>> {
   const { signal } = turn
   const total = { placed: 0, refused: 0, raced: 0, left: 0 }
   const seen: (readonly NodeRecord[])[] = []
@@ -83,7 +93,7 @@ async function lookAt(deps: Deps, turn: Turn, among: readonly InstanceId[] | nul
     if (!page.ok) return page
     after = page.value.at(-1)?.id
     if (after === undefined) break
-    const nodes = await deps.store.read.allNodes()
+    const nodes = known !== null && seen.length === 0 ? ok(known) : await deps.store.read.allNodes()
     if (!nodes.ok) return nodes
     seen.push(nodes.value)
     const decided = await decide(deps, page.value, nodes.value)
