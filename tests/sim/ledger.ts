@@ -47,6 +47,7 @@ export interface Watcher {
   journalled?(node: SimNode, line: JournalLine, before: AgentRecord | undefined): void
   said?(line: Line): void
   agentEnded?(node: SimNode): void
+  journalLost?(node: SimNode, id: InstanceId): void
 }
 
 const KEPT_LINES = 100_000
@@ -171,6 +172,12 @@ export class Ledger {
   forgotten(node: SimNode, id: InstanceId): void {
     this.trace(`${node.nodeId} forgets ${id}`)
     this.#records.get(node.nodeId)?.delete(id)
+  }
+
+  /** The world took it, while no agent was there. */
+  journalLost(node: SimNode, id: InstanceId): void {
+    this.forgotten(node, id)
+    for (const watcher of this.watchers) watcher.journalLost?.(node, id)
   }
 
   agentBegan(node: SimNode): void {

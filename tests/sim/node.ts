@@ -183,7 +183,7 @@ export class SimNode {
     for (const id of ids) {
       this.disk.journals.delete(id)
       this.disk.refused.add(id)
-      this.#deps.ledger.forgotten(this, id)
+      this.#deps.ledger.journalLost(this, id)
     }
   }
 

@@ -122,6 +122,11 @@ export class Voices implements Watcher {
     this.#told.set(node, told)
   }
 
+  /** What nobody remembers, nobody ends: the next life begins anew. */
+  journalLost(node: SimNode, id: InstanceId): void {
+    this.#of(node).open.delete(id)
+  }
+
   checkCounters(node: SimNode): void {
     const told = this.#of(node)
     const meter = node.life?.meter
