@@ -46,6 +46,31 @@ test('a crash loop is an orphan between its runs, since its first end; what is s
   expect(orphanedSinceMs(fresh.settle().record)).toBeNull()
 })
 
+test('one that ran, and whose next start failed for good, stays an orphan since it was lost; one that never ran is none', () => {
+  const world = up()
+  const lostMs = world.nowMs
+  world.startFails = failure('start_failed', 'no')
+  world.crash()
+  world.startFails = failure('image_not_found', 'gone')
+  world.toWake()
+  expect(world.record.phase).toMatchObject({ kind: 'failed', reason: 'permanent_error' })
+  expect(world.nowMs).toBeGreaterThan(lostMs)
+  expect(orphanedSinceMs(world.record)).toBe(lostMs)
+  world.wish({ want: 'stopped' })
+  expect(orphanedSinceMs(world.record)).toBeNull()
+
+  const restarted = up()
+  restarted.startFails = failure('image_not_found', 'gone')
+  restarted.wish({ restartSeq: 1 })
+  expect(restarted.record.phase).toMatchObject({ kind: 'failed', reason: 'permanent_error' })
+  expect(orphanedSinceMs(restarted.record)).toBe(restarted.record.phase.sinceMs)
+
+  const fresh = new World()
+  fresh.startFails = failure('image_not_found', 'no')
+  expect(fresh.settle().record.phase).toMatchObject({ kind: 'failed', reason: 'permanent_error' })
+  expect(orphanedSinceMs(fresh.record)).toBeNull()
+})
+
 test('one that is ill is an orphan since it became ill', () => {
   const world = up()
   world.verdict = UNHEALTHY

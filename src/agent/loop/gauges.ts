@@ -11,13 +11,15 @@ const ORPHANED: ReadonlySet<PhaseKind> = new Set(['recovering', 'crash_looping',
 
 /** Since when it should run and does not, or null. A trial start out of a quarantine is no new absence: it ends with a start that proves itself. */
 export function orphanedSinceMs(record: InstanceRecord): number | null {
-  const { phase, episode, desired, verified, failures } = record
+  const { phase, episode, desired, verified, provisioned, failures } = record
   if (desired.want !== 'running') return null
   if (phase.kind === 'degraded') return episode?.startedAtMs ?? phase.sinceMs
-  if (phase.kind === 'failed') return phase.reason === 'recovery_off' ? phase.sinceMs : null
+  if (phase.kind === 'failed' && phase.reason === 'recovery_off') return phase.sinceMs
   const waits = ORPHANED.has(phase.kind)
-  const tries = !verified && (episode !== null || failures > 0)
-  if (!waits && !tries) return null
+  // Given up for good, having run: it is as lost as one that is still tried, and nobody but a person brings it back.
+  const abandoned = phase.kind === 'failed' && phase.reason === 'permanent_error' && provisioned
+  const tries = phase.kind !== 'failed' && !verified && (episode !== null || failures > 0)
+  if (!waits && !tries && !abandoned) return null
   // The first end in a row was answered at once. Between attempts the end of the last one is counted already.
   const attempts = record.attempts.filter(({ outcome }) => outcome !== 'cancelled')
   const first = attempts.slice(-Math.max(1, waits ? failures - 1 : failures))[0]
