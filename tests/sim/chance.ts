@@ -1,7 +1,7 @@
 // Chance of a simulation: each user has a stream of its own, made from the seed and a name, so that taking an event out of a schedule
 // does not change what the others draw.
 import type { Random } from '../../src/base/clock.ts'
-import { seededRandom } from '../support/manual-clock.ts'
+import { seededRandom } from '../../src/base/seeded-random.ts'
 
 export interface Chance extends Random {
   between(min: number, max: number): number

@@ -1,11 +1,12 @@
 // The control plane's loops, as they are, on the store in memory and a clock that moves when told.
 import { expect, test } from 'vitest'
+import { seededRandom } from '../../src/base/seeded-random.ts'
 import type { InstanceId } from '../../src/contracts/ids.ts'
 import { newId } from '../../src/contracts/ids.ts'
 import { LOOPS_DEFAULTS } from '../../src/control/loops/deps.ts'
 import { startLoops } from '../../src/control/loops/start.ts'
 import { phaseOf, USAGE } from '../support/control-records.ts'
-import { ManualClock, seededRandom } from '../support/manual-clock.ts'
+import { ManualClock } from '../support/manual-clock.ts'
 import { RecordingLog } from '../support/recording-log.ts'
 import { newInstance, observedOf, seedNode, seedOrg } from '../support/store-seeds.ts'
 import { must } from '../support/stores.ts'

@@ -6,18 +6,8 @@ import type { StoreAccess } from '../../src/control/store/access.ts'
 import type { Mutation } from '../../src/control/store/mutation.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 import type { AccessBench } from '../support/store-bench.ts'
-import { newInstance, seedOrg } from '../support/store-seeds.ts'
+import { mutationOf, newInstance, seedOrg } from '../support/store-seeds.ts'
 import { must } from '../support/stores.ts'
-
-const mutationOf = (orgId: OrgId, given: Partial<Mutation> = {}): Mutation => ({
-  actor: 'token:tester',
-  action: 'createInstance',
-  orgId,
-  requestId: 'req_1',
-  target: 'web',
-  idempotency: { scope: 'org token route', key: 'key-00000001', requestHash: 'hash-a' },
-  ...given,
-})
 
 const launch = (store: StoreAccess, orgId: OrgId, given: Partial<Mutation> = {}) =>
   store.mutate(mutationOf(orgId, given), async (tx) => {

@@ -12,6 +12,7 @@ import {
   PROTOCOL_VERSION,
 } from '../../src/contracts/agent-protocol.ts'
 import type { Phase } from '../../src/contracts/phase.ts'
+import { NOTHING_OBSERVED } from '../../src/control/model/instance.ts'
 import { factsOf, nodeId, USAGE } from './control-records.ts'
 import { waitFor } from './wait.ts'
 
@@ -135,17 +136,12 @@ export function observedOf(want: Desired, to: Phase, seq: number, given: Partial
   return {
     id: want.id,
     generation: want.generation,
+    ...NOTHING_OBSERVED,
     healSeq: want.healSeq,
     incarnation: 1,
     phase: to,
     health: 'healthy',
-    checks: [],
-    addresses: [],
     pid: 4242,
-    lastExit: null,
-    attempts: [],
-    cloudInit: null,
-    notes: [],
     transitions: [{ seq, atMs: to.sinceMs, from: 'placed', to, incarnation: 1, exit: null }],
     ...given,
   }

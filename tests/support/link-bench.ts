@@ -7,10 +7,11 @@ import { WebSocketServer } from 'ws'
 import { type LinkDeps, openLink } from '../../src/agent/link/link.ts'
 import { dial } from '../../src/agent/link/socket.ts'
 import type { LogFields } from '../../src/base/log.ts'
+import { seededRandom } from '../../src/base/seeded-random.ts'
 import { FromAgent, type FromControl, LINK_PATH, type NodeUsage } from '../../src/contracts/agent-protocol.ts'
 import { NodeId } from '../../src/contracts/ids.ts'
 import { desiredOf } from './desired.ts'
-import { ManualClock, seededRandom } from './manual-clock.ts'
+import { ManualClock } from './manual-clock.ts'
 import { waitFor } from './wait.ts'
 
 export const ID = desiredOf().id

@@ -1,5 +1,5 @@
 // A clock that moves only when told. `advance` fires due timers in order and lets everything they started settle in between.
-import type { Clock, Random } from '../../src/base/clock.ts'
+import type { Clock } from '../../src/base/clock.ts'
 
 interface Timer {
   readonly atMs: number
@@ -72,16 +72,4 @@ export class ManualClock implements Clock {
 /** Lets promise chains run dry: several turns of the event loop, no real waiting. */
 export async function settle(): Promise<void> {
   for (let turn = 0; turn < 6; turn += 1) await new Promise((resolve) => setImmediate(resolve))
-}
-
-/** Repeats from a seed (mulberry32). */
-export function seededRandom(seed: number): Random {
-  let state = seed >>> 0
-  const fraction = () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-  return { fraction, text: (length) => Array.from({ length }, () => Math.floor(fraction() * 36).toString(36)).join('') }
 }

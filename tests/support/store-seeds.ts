@@ -4,9 +4,10 @@ import { systemClock, systemRandom } from '../../src/base/system.ts'
 import type { Observed, Transition } from '../../src/contracts/agent-protocol.ts'
 import { type InstanceId, NodeId, newId, type OrgId } from '../../src/contracts/ids.ts'
 import { Phase } from '../../src/contracts/phase.ts'
-import type { InstanceRecord } from '../../src/control/model/instance.ts'
+import { type InstanceRecord, NOTHING_OBSERVED } from '../../src/control/model/instance.ts'
 import type { StoreAccess } from '../../src/control/store/access.ts'
 import type { NewInstance } from '../../src/control/store/desired-fold.ts'
+import type { Mutation } from '../../src/control/store/mutation.ts'
 import { factsOf, phaseOf, SLEEPER, specOf, USAGE } from './control-records.ts'
 import { must } from './stores.ts'
 
@@ -25,6 +26,17 @@ export async function seedOrg(store: StoreAccess, name = 'acme'): Promise<OrgId>
   must(await store.write('system:test', (tx) => tx.createOrg({ id, name })))
   return id
 }
+
+/** A wish of a person, with a key under which it may be repeated. */
+export const mutationOf = (orgId: OrgId, given: Partial<Mutation> = {}): Mutation => ({
+  actor: 'token:tester',
+  action: 'createInstance',
+  orgId,
+  requestId: 'req_1',
+  target: 'web',
+  idempotency: { scope: 'org token route', key: 'key-00000001', requestHash: 'hash-a' },
+  ...given,
+})
 
 export function newInstance(orgId: OrgId, given: Partial<NewInstance> = {}): NewInstance {
   const id = given.id ?? newId.instance(inOrder, systemRandom)
@@ -74,17 +86,11 @@ export function observedOf(id: InstanceId, given: Partial<Observed> = {}): Obser
   return {
     id,
     generation: 2,
-    healSeq: 0,
     incarnation: 1,
     phase: phaseOf('running', { reason: 'verified' }),
+    ...NOTHING_OBSERVED,
     health: 'healthy',
-    checks: [],
-    addresses: [],
     pid: 42,
-    lastExit: null,
-    attempts: [],
-    cloudInit: null,
-    notes: [],
     transitions: [],
     ...given,
   }

@@ -24,6 +24,12 @@ async function stray({ driver }: World, id = STRAY, command = ['fake', 'run']): 
   return target
 }
 
+/** Of an instance that the agent does not know. */
+async function keepEvidence({ clock, residue }: World): Promise<void> {
+  const nothing = { lastError: null, attempts: [], outputs: [] }
+  must(await residue.evidence.keep({ id: STRAY, name: 'web', runtime: 'fake', savedAtMs: clock.wallMs(), ...nothing }))
+}
+
 const alive = ({ control }: World, id = STRAY): number => control.live(id).length
 const running = async (world: World, ...ids: readonly InstanceId[]) => {
   await world.scanner.start()
@@ -243,16 +249,7 @@ test('evidence stays for its retention, over restarts of what keeps it, and goes
   const { collector } = world.collecting()
   collector.welcomed(new Set([ID]))
   collector.start()
-  const evidence = {
-    id: STRAY,
-    name: 'web',
-    runtime: 'fake' as const,
-    savedAtMs: world.clock.wallMs(),
-    lastError: null,
-    attempts: [],
-    outputs: [],
-  }
-  must(await world.residue.evidence.keep(evidence))
+  await keepEvidence(world)
   await world.clock.advance(DEFAULT_GC.evidenceMs - 1000)
   expect(world.residue.kept.has(STRAY)).toBe(true)
   await world.clock.advance(GRACE_MS + 2 * DEFAULT_GC.intervalMs)
@@ -264,16 +261,7 @@ test('a wall clock that jumps years ahead takes no evidence before the grace', a
   await running(world)
   const { collector } = world.collecting()
   collector.welcomed(new Set([ID]))
-  const evidence = {
-    id: STRAY,
-    name: 'web',
-    runtime: 'fake' as const,
-    savedAtMs: world.clock.wallMs(),
-    lastError: null,
-    attempts: [],
-    outputs: [],
-  }
-  must(await world.residue.evidence.keep(evidence))
+  await keepEvidence(world)
   world.clock.jump(10 * DEFAULT_GC.evidenceMs)
   await collector.ask(ALL)
   world.clock.jump(-10 * DEFAULT_GC.evidenceMs)

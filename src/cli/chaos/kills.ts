@@ -4,9 +4,11 @@ import { readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { OK } from '../../base/result.ts'
+import { eachOnce } from './each-once.ts'
 import type { Target } from './host.ts'
 import type { Rig } from './rig.ts'
 import type { Scenario } from './scenario.ts'
+import { signalIfAlive } from './signal.ts'
 import { exponentialMs } from './statistics.ts'
 import { CHAOS_MARK } from './workload.ts'
 
@@ -23,15 +25,7 @@ export const killDuringRecovery: Scenario = {
     const launched = await rig.launch(options.instances, 'chaos', options.launch)
     if (!launched.ok) return launched
     rig.warmUpFor(0)
-    const work: Promise<unknown>[] = []
-    for (let made = 0; made < options.faults; made += 1) {
-      // Each once only: what they are at afterwards is part of the answer.
-      const target = launched.value[made]
-      if (!target) break
-      await rig.clock.sleep(exponentialMs(rig.random, options.everyMs))
-      work.push(killTwice(rig, target, options.watchMs))
-    }
-    await Promise.all(work)
+    await eachOnce(rig, launched.value, options, (target) => killTwice(rig, target, options.watchMs))
     return OK
   },
 }
@@ -93,7 +87,7 @@ export const midCreate: Scenario = {
         group: 'killed while being made',
         expects: 'recovery',
         cause: BY_KILL,
-        apply: () => signalIfAlive(pid),
+        apply: () => signalIfAlive(pid, 'SIGKILL'),
         watchMs: options.watchMs,
       })
       await rig.clock.sleep(exponentialMs(rig.random, options.everyMs))
@@ -125,14 +119,6 @@ function environmentOf(pid: string): readonly string[] {
     return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
   } catch {
     return []
-  }
-}
-
-function signalIfAlive(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch {
-    // It ended by itself in the same moment, which comes to the same.
   }
 }
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
+import { seededRandom } from '../../base/seeded-random.ts'
 import { type Fault, unexplained } from './ledger.ts'
 import type { Outage } from './oracle.ts'
-import { seededRandom } from './statistics.ts'
 import { summarise } from './summary.ts'
 
 const fault = (given: Partial<Fault>): Fault => ({

@@ -5,6 +5,7 @@ import { err, OK, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
 import type { Rig, Strike } from './rig.ts'
 import type { PartName, Scenario, ScenarioOptions } from './scenario.ts'
+import { signalIfAlive } from './signal.ts'
 import { exponentialMs } from './statistics.ts'
 
 /** What the command line of such a process has to contain; a pid that names something else is not touched. */
@@ -74,7 +75,7 @@ function partScenario({ name, part, does, signal, hangMs, cause }: PartFault): S
           group: name,
           expects: 'trouble',
           apply: () => void process.kill(pid.value, signal),
-          ...(hangMs !== undefined && { lift: { afterMs: hangMs, run: () => goOn(pid.value) } }),
+          ...(hangMs !== undefined && { lift: { afterMs: hangMs, run: () => signalIfAlive(pid.value, 'SIGCONT') } }),
           ...(cause && { cause, whyAfterMs: hangMs === undefined ? 500 : hangMs - 500 }),
           until: wholeAgain(rig, hangMs === undefined),
           watchMs: options.watchMs,
@@ -110,14 +111,6 @@ async function killMeanwhile(rig: Rig, options: ScenarioOptions, name: string, m
     apply: () => void process.kill(pid, 'SIGKILL'),
     watchMs: options.watchMs,
   })
-}
-
-function goOn(pid: number): void {
-  try {
-    process.kill(pid, 'SIGCONT')
-  } catch {
-    // It ended; whoever supervises it starts it again.
-  }
 }
 
 const HANG_MS = 6000

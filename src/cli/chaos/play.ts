@@ -2,12 +2,12 @@
 import { writeFile } from 'node:fs/promises'
 import type { Clock } from '../../base/clock.ts'
 import { ok, type Result } from '../../base/result.ts'
+import { seededRandom } from '../../base/seeded-random.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import type { Host } from './host.ts'
 import { unexplained } from './ledger.ts'
 import { Rig } from './rig.ts'
 import type { Scenario, ScenarioOptions } from './scenario.ts'
-import { seededRandom } from './statistics.ts'
 import { type Agreement, type Summary, summarise } from './summary.ts'
 import { countOf, logFiles, logLines, readCounters, type Steps, stepsOf } from './testimony.ts'
 

@@ -3,7 +3,7 @@ import { open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { err, OK, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
-import { eachOnce } from './hangs.ts'
+import { eachOnce } from './each-once.ts'
 import { order } from './heartbeat.ts'
 import type { Rig } from './rig.ts'
 import type { Scenario } from './scenario.ts'
@@ -22,16 +22,18 @@ export const memoryPressure: Scenario = {
     if (notes.some((note) => note.includes('not enforced')))
       return err(failure('invalid_input', `No memory cap to run into: ${notes.join(' ')}`))
     rig.warmUpFor(0)
-    await eachOnce(rig, launched.value, options, (target) => ({
-      target,
-      kind: 'takes 256 MiB',
-      group: 'memory',
-      expects: 'recovery',
-      cause: /memory limit exceeded/,
-      apply: () => order(rig.oracle.port(target.name) ?? 0, 'eat 256'),
-      whyAfterMs: 2000,
-      watchMs: options.watchMs,
-    }))
+    await eachOnce(rig, launched.value, options, (target) =>
+      rig.strike({
+        target,
+        kind: 'takes 256 MiB',
+        group: 'memory',
+        expects: 'recovery',
+        cause: /memory limit exceeded/,
+        apply: () => order(rig.oracle.port(target.name) ?? 0, 'eat 256'),
+        whyAfterMs: 2000,
+        watchMs: options.watchMs,
+      }),
+    )
     return OK
   },
 }

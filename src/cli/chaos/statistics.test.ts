@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { exponentialMs, meanInterval, rateAtLeast, seededRandom, spread, survival } from './statistics.ts'
+import { seededRandom } from '../../base/seeded-random.ts'
+import { exponentialMs, meanInterval, rateAtLeast, spread, survival } from './statistics.ts'
 
 const span = (ms: number, censored = false) => ({ ms, censored })
 

@@ -2,18 +2,6 @@
 // long" (right-censored) in every figure.
 import type { Random } from '../../base/clock.ts'
 
-/** Repeats from a seed, so that a run can be made again (mulberry32). */
-export function seededRandom(seed: number): Random {
-  let state = seed >>> 0
-  const fraction = () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-  return { fraction, text: (length) => Array.from({ length }, () => Math.floor(fraction() * 36).toString(36)).join('') }
-}
-
 /** Milliseconds until the next arrival of a Poisson process: without memory, so in step with nobody's scan. */
 export const exponentialMs = (random: Random, meanMs: number): number => -Math.log(1 - random.fraction()) * meanMs
 

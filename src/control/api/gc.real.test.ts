@@ -7,6 +7,7 @@ import { describeEmbeddedStore, must } from '../../../tests/support/stores.ts'
 import { waitFor } from '../../../tests/support/wait.ts'
 import type { AgentRequest } from '../../contracts/agent-protocol.ts'
 import type { Collected } from '../../contracts/garbage.ts'
+import { NOTHING_OBSERVED } from '../model/instance.ts'
 
 const STRAY = 'inst_0000000000000000stra'
 const DONE = { error: null, exitCode: null, stats: null, lostBytes: null }
@@ -139,17 +140,9 @@ describeEmbeddedStore('garbage collection over the API', (bench) => {
         {
           id: wish.id,
           generation,
-          healSeq: 0,
           incarnation: 1,
           phase,
-          health: 'unknown',
-          checks: [],
-          addresses: [],
-          pid: null,
-          lastExit: null,
-          attempts: [],
-          cloudInit: null,
-          notes: [],
+          ...NOTHING_OBSERVED,
           transitions: [],
         },
       ],

@@ -9,7 +9,7 @@ import type { Wire } from '../../base/wire.ts'
 import { type AgentRequest, LINK_MESSAGE_BYTES_MAX, LINK_PATH } from '../../contracts/agent-protocol.ts'
 import { ERRORS, type Failure, failure } from '../../contracts/errors.ts'
 import { type NodeId, newId } from '../../contracts/ids.ts'
-import type { InstanceRecord, ObservedRest } from '../model/instance.ts'
+import { type InstanceRecord, NOTHING_OBSERVED } from '../model/instance.ts'
 import type { NodeRecord } from '../model/node.ts'
 import type { Heartbeat } from '../store/session-fold.ts'
 import type { Callers } from './caller.ts'
@@ -21,18 +21,6 @@ import { Outage } from './outage.ts'
 import { PROBLEM_TYPE, problemOf } from './problem.ts'
 import { withinStoreTime } from './store-time.ts'
 import { ReadOrder } from './wish-order.ts'
-
-const NOTHING_OBSERVED: ObservedRest = {
-  healSeq: 0,
-  health: 'unknown',
-  checks: [],
-  addresses: [],
-  pid: null,
-  lastExit: null,
-  attempts: [],
-  cloudInit: null,
-  notes: [],
-}
 
 export class Link {
   readonly #deps: CoreDeps

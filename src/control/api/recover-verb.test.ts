@@ -1,7 +1,7 @@
 // T34: what a person's `recover` comes to, for each state.
 import { describe, expect, test } from 'vitest'
 import { instanceOf, phaseOf } from '../../../tests/support/control-records.ts'
-import type { InstanceRecord } from '../model/instance.ts'
+import { type InstanceRecord, NOTHING_OBSERVED } from '../model/instance.ts'
 import { decideRecover } from './recover-verb.ts'
 
 const begun = { ok: true, value: { verb: 'recover', recover: true } }
@@ -9,15 +9,8 @@ const joined = { ok: true, value: null }
 const RECOVERING = { ...phaseOf('failed'), kind: 'recovering', nextAttemptAtMs: 1 } as const
 const refused = (code: string) => ({ ok: false, error: { code } })
 const told = (health: 'healthy' | 'unhealthy', recovery?: 'off' | 'observe'): InstanceRecord['observed'] => ({
-  healSeq: 0,
+  ...NOTHING_OBSERVED,
   health,
-  checks: [],
-  addresses: [],
-  pid: 1,
-  lastExit: null,
-  attempts: [],
-  cloudInit: null,
-  notes: [],
   ...(recovery && { modes: { recovery: { mode: recovery, setOn: 'node' }, checks: { mode: 'on', setOn: 'node' } } }),
 })
 

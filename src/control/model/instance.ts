@@ -30,6 +30,19 @@ export interface EnvMembership {
 /** What the agent last said, without what has columns of its own (phase, generation, incarnation, transitions). */
 export type ObservedRest = Omit<Observed, 'id' | 'generation' | 'incarnation' | 'phase' | 'transitions'>
 
+/** Before the agent has said anything. */
+export const NOTHING_OBSERVED: ObservedRest = {
+  healSeq: 0,
+  health: 'unknown',
+  checks: [],
+  addresses: [],
+  pid: null,
+  lastExit: null,
+  attempts: [],
+  cloudInit: null,
+  notes: [],
+}
+
 export interface InstanceRecord {
   readonly id: InstanceId
   readonly orgId: OrgId

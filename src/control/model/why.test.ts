@@ -4,26 +4,15 @@ import { instanceId, instanceOf, membershipOf, nodeId, nodeOf, orgId, phaseOf, s
 import { failure } from '../../contracts/errors.ts'
 import { type Attempt, PHASE_KINDS, type Phase } from '../../contracts/phase.ts'
 import type { HealRecord } from './heal.ts'
-import type { InstanceRecord, ObservedRest } from './instance.ts'
+import { type InstanceRecord, NOTHING_OBSERVED, type ObservedRest } from './instance.ts'
 import { explain, type WhyFacts } from './why.ts'
 
 const NOW = Date.parse('2026-03-01T03:00:00Z')
 const S = 1000
-const rest: ObservedRest = {
-  healSeq: 0,
-  health: 'unknown',
-  checks: [],
-  addresses: [],
-  pid: null,
-  lastExit: null,
-  attempts: [],
-  cloudInit: null,
-  notes: [],
-}
 const exit = (code: number | null, signal: string | null = null, oom = false) => ({ code, signal, oom, atMs: NOW - 20 * S })
 const error = (code: NonNullable<Phase['lastError']>['code'], detail: string) => ({ code, detail, atMs: NOW - 20 * S })
 const common = { reason: 'requested' as const, sinceMs: NOW - 200 * S, attempt: 0, lastError: null }
-const observed = (given: Partial<ObservedRest> = {}): ObservedRest => ({ ...rest, ...given })
+const observed = (given: Partial<ObservedRest> = {}): ObservedRest => ({ ...NOTHING_OBSERVED, ...given })
 
 function why(instance: Partial<InstanceRecord>, more: Partial<WhyFacts> = {}): string {
   const row = instanceOf({

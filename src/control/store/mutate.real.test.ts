@@ -1,21 +1,9 @@
 import { CompiledQuery } from 'kysely'
 import { expect, test } from 'vitest'
-import { seedOrg } from '../../../tests/support/store-seeds.ts'
+import { mutationOf, seedOrg } from '../../../tests/support/store-seeds.ts'
 import { describeStores, must } from '../../../tests/support/stores.ts'
 import { ok } from '../../base/result.ts'
-import type { OrgId } from '../../contracts/ids.ts'
 import { attempt } from './attempt.ts'
-import type { Mutation } from './mutation.ts'
-
-const mutationOf = (orgId: OrgId, given: Partial<Mutation> = {}): Mutation => ({
-  actor: 'token:tester',
-  action: 'createInstance',
-  orgId,
-  requestId: 'req_1',
-  target: 'web',
-  idempotency: { scope: 'org token route', key: 'key-00000001', requestHash: 'hash-a' },
-  ...given,
-})
 
 describeStores('mutations on PostgreSQL', (bench) => {
   test('a secret in the reply is nowhere in the table of keys', async () => {

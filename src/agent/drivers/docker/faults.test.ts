@@ -1,45 +1,14 @@
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import { dockerDriverOn, wantedContainer } from '../../../../tests/support/docker-driver.ts'
 import { type FakeEngine, fakeEngine, json } from '../../../../tests/support/fake-engine.ts'
 import { ManualClock } from '../../../../tests/support/manual-clock.ts'
-import { tmpDir } from '../../../../tests/support/tmp.ts'
 import { waitFor } from '../../../../tests/support/wait.ts'
-import type { Clock } from '../../../base/clock.ts'
-import { silentLogger } from '../../../base/log.ts'
 import type { Result } from '../../../base/result.ts'
-import { systemClock, systemRandom } from '../../../base/system.ts'
 import type { Failure } from '../../../contracts/errors.ts'
-import { newId } from '../../../contracts/ids.ts'
-import { plainSpec } from '../conformance-kit.ts'
-import type { Driver, DriverEvent, Wanted } from '../driver.ts'
-import { createDockerDriver } from './driver.ts'
+import type { DriverEvent } from '../driver.ts'
 
 const signal = () => new AbortController().signal
 const codeOf = (result: Result<unknown, Failure>) => (result.ok ? 'ok' : result.error.code)
-
-async function open(fake: FakeEngine, clock: Clock = systemClock): Promise<Driver> {
-  const stateDir = await tmpDir()
-  const driver = createDockerDriver({
-    stateDir,
-    nodeId: 'n1',
-    clock,
-    random: systemRandom,
-    log: silentLogger,
-    socketPath: fake.socketPath,
-    extraLabels: {},
-  })
-  onTestFinished(() => driver[Symbol.asyncDispose]())
-  return driver
-}
-const want = (): Wanted => ({
-  id: newId.instance(systemClock, systemRandom),
-  incarnation: 1,
-  nonce: 'nonce',
-  name: 'x',
-  spec: { ...plainSpec('docker', ['x']), image: 'a:1' },
-  labels: {},
-  hostPorts: [],
-  platformEnv: {},
-})
 
 /** Just enough of an engine to make, start, describe, list and remove containers. */
 function containers(fake: FakeEngine) {
@@ -96,8 +65,8 @@ describe('a daemon that dies in the middle of a create', () => {
   test('says unreachable, and the next start neither doubles the container nor trusts the half-made one', async () => {
     const fake = await fakeEngine()
     const world = containers(fake)
-    const driver = await open(fake)
-    const wanted = want()
+    const driver = await dockerDriverOn(fake)
+    const wanted = wantedContainer()
     let deaths = 0
     fake.on('POST /containers/create', (request, response, body) => {
       const one = world.create(request.url ?? '', body)
@@ -116,16 +85,16 @@ describe('a daemon that dies in the middle of a create', () => {
     const fake = await fakeEngine()
     const world = containers(fake)
     fake.on('POST /containers/id1x/start', json(500, { message: 'driver failed' }))
-    const driver = await open(fake)
-    expect(codeOf(await driver.start(want(), signal()))).toBe('start_failed')
+    const driver = await dockerDriverOn(fake)
+    expect(codeOf(await driver.start(wantedContainer(), signal()))).toBe('start_failed')
     expect(world.made.size).toBe(0)
   })
 
   test('C54: a container of the same name that somebody else made is neither started nor removed', async () => {
     const fake = await fakeEngine()
     const world = containers(fake)
-    const driver = await open(fake)
-    const wanted = want()
+    const driver = await dockerDriverOn(fake)
+    const wanted = wantedContainer()
     world.create(`/containers/create?name=holdfast-${wanted.id}-1`, JSON.stringify({ Labels: {} }))
     expect(codeOf(await driver.start(wanted, signal()))).toBe('start_failed')
     expect([...world.made.values()].map((one) => one.running)).toEqual([false])
@@ -138,8 +107,8 @@ describe('unreachable is never missing', () => {
     async (socketFile) => {
       const fake = await fakeEngine()
       containers(fake)
-      const driver = await open(fake)
-      const wanted = want()
+      const driver = await dockerDriverOn(fake)
+      const wanted = wantedContainer()
       expect(codeOf(await driver.start(wanted, signal()))).toBe('ok')
       await fake.die(socketFile)
       const results = await Promise.all([
@@ -159,8 +128,8 @@ describe('unreachable is never missing', () => {
   test('one container that cannot be described makes the listing incomplete, hides no other, and fails its own inspect', async () => {
     const fake = await fakeEngine()
     containers(fake)
-    const driver = await open(fake)
-    const [one, two] = [want(), want()]
+    const driver = await dockerDriverOn(fake)
+    const [one, two] = [wantedContainer(), wantedContainer()]
     for (const wanted of [one, two]) await driver.start(wanted, signal())
     fake.on('GET /containers/id1x/json', json(500, { message: 'busy' }))
     const listing = await driver.list(signal())
@@ -171,8 +140,8 @@ describe('unreachable is never missing', () => {
   test('one that was removed between listing and looking is simply not there', async () => {
     const fake = await fakeEngine()
     containers(fake)
-    const driver = await open(fake)
-    await driver.start(want(), signal())
+    const driver = await dockerDriverOn(fake)
+    await driver.start(wantedContainer(), signal())
     fake.on('GET /containers/id1x/json', json(404, { message: 'none' }))
     expect(await driver.list(signal())).toEqual({ ok: true, value: { complete: true, seen: [] } })
   })
@@ -188,7 +157,7 @@ describe('the event stream', () => {
       response.flushHeaders()
       streams.push({ write: (line) => void response.write(line), destroy: () => void response.socket?.destroy() })
     })
-    const driver = await open(fake, clock)
+    const driver = await dockerDriverOn(fake, { clock })
     const events: DriverEvent[] = []
     await driver.watch((event) => events.push(event))
     /** Time passes until it is so: what the daemon does takes real time, what we wait for is on the clock. */
@@ -210,7 +179,7 @@ describe('the event stream', () => {
   test('watch returns connected, and an event is told with its time', async () => {
     const { streams, events, clock, until, runtime } = await watched()
     expect(runtime()).toEqual([true])
-    const { id } = want()
+    const { id } = wantedContainer()
     streams[0]?.write(die(id))
     await until('the event is told', () => events.length > 1)
     expect(events[1]).toMatchObject({ kind: 'instance', id, what: 'exit' })
@@ -257,7 +226,7 @@ describe('the event stream', () => {
 
   test('an end is told with its exit only for the container of our name: one made from our image carries our labels too', async () => {
     const { streams, events, until } = await watched()
-    const { id } = want()
+    const { id } = wantedContainer()
     const end = (attributes: object) => {
       const event = JSON.parse(die(id))
       return `${JSON.stringify({ ...event, Actor: { ID: 'c1', Attributes: { ...event.Actor.Attributes, exitCode: '137', ...attributes } } })}\n`
@@ -271,7 +240,7 @@ describe('the event stream', () => {
   test('events of containers that are not whole ours are not told', async () => {
     const { streams, events, until } = await watched()
     streams[0]?.write(die('inst_bad'))
-    streams[0]?.write(die(want().id))
+    streams[0]?.write(die(wantedContainer().id))
     await until('the good one is told', () => events.some((event) => event.kind === 'instance'))
     expect(events.filter((event) => event.kind === 'instance')).toHaveLength(1)
   })
@@ -286,8 +255,8 @@ describe('the event stream', () => {
 test('a log stream that breaks in the middle is a failure, not an end', async () => {
   const fake = await fakeEngine()
   containers(fake)
-  const driver = await open(fake)
-  const wanted = want()
+  const driver = await dockerDriverOn(fake)
+  const wanted = wantedContainer()
   await driver.start(wanted, signal())
   fake.on('GET /containers/id1x/logs', (_, response) => {
     response.writeHead(200).write(Buffer.from([1, 0, 0, 0, 0, 0, 0, 90]))

@@ -2,14 +2,13 @@
 // says nothing: above all not that there is none.
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
+import { dockerDriverOn } from '../../../../tests/support/docker-driver.ts'
 import { type FakeEngine, fakeEngine, json } from '../../../../tests/support/fake-engine.ts'
 import { tmpDir } from '../../../../tests/support/tmp.ts'
-import { silentLogger } from '../../../base/log.ts'
 import { systemClock, systemRandom } from '../../../base/system.ts'
 import { newId } from '../../../contracts/ids.ts'
 import type { Driver, Target } from '../driver.ts'
-import { createDockerDriver } from './driver.ts'
 import { InstanceFiles } from './files.ts'
 
 const STATE_ID = '0123456789abcdef'
@@ -34,17 +33,7 @@ async function world(): Promise<World> {
   const stateDir = await tmpDir()
   const stateFile = join(stateDir, 'docker-state-id')
   writeFileSync(stateFile, `${STATE_ID}\n`)
-  const { socketPath } = fake
-  const driver = createDockerDriver({
-    stateDir,
-    nodeId: 'n1',
-    clock: systemClock,
-    random: systemRandom,
-    log: silentLogger,
-    socketPath,
-    extraLabels: {},
-  })
-  onTestFinished(() => driver[Symbol.asyncDispose]())
+  const driver = await dockerDriverOn(fake, { stateDir })
   const target = { id: newId.instance(systemClock, systemRandom), incarnation: 1, nonce: 'nonce' }
   const Labels = {
     'holdfast.io/node': 'n1',

@@ -1,42 +1,19 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
+import { dockerDriverOn, wantedContainer } from '../../../../tests/support/docker-driver.ts'
 import { fakeEngine, json } from '../../../../tests/support/fake-engine.ts'
 import { ManualClock } from '../../../../tests/support/manual-clock.ts'
 import { tmpDir } from '../../../../tests/support/tmp.ts'
 import { waitFor } from '../../../../tests/support/wait.ts'
-import { silentLogger } from '../../../base/log.ts'
-import { systemClock, systemRandom } from '../../../base/system.ts'
-import { newId } from '../../../contracts/ids.ts'
-import { plainSpec } from '../conformance-kit.ts'
-import type { Wanted } from '../driver.ts'
-import { createDockerDriver } from './driver.ts'
 
 /** An engine that holds back every answer about the incarnation before until `cleared` is called, as one that still takes it down. */
 async function clearingUp(incarnation: number) {
   const fake = await fakeEngine()
   const clock = new ManualClock()
   const stateDir = await tmpDir()
-  const driver = createDockerDriver({
-    stateDir,
-    nodeId: 'n1',
-    clock,
-    random: systemRandom,
-    log: silentLogger,
-    socketPath: fake.socketPath,
-    extraLabels: {},
-  })
-  onTestFinished(() => driver[Symbol.asyncDispose]())
-  const want: Wanted = {
-    id: newId.instance(systemClock, systemRandom),
-    incarnation,
-    nonce: 'nonce',
-    name: 'x',
-    spec: { ...plainSpec('docker', ['x']), image: 'a:1' },
-    labels: {},
-    hostPorts: [],
-    platformEnv: {},
-  }
+  const driver = await dockerDriverOn(fake, { clock, stateDir })
+  const want = wantedContainer(incarnation)
   let labels = {}
   const held: (() => void)[] = []
   fake.on('POST /containers/create', (request, response, body) => {
