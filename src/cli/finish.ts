@@ -1,4 +1,4 @@
-// The end of every change to an instance: the receipt, or with --wait the waiting and its verdict as an exit code.
+// The end of every change to an instance: the receipt, or with --wait the waiting and its outcome as an exit code.
 import { err, ok } from '../base/result.ts'
 import type { Client } from '../client/client.ts'
 import { type Failure, failure } from '../contracts/errors.ts'

@@ -14,8 +14,8 @@ const OVER: ReadonlySet<string> = new Set(['stopped', 'completed', 'failed', 'de
 const UNKNOWN: ReadonlySet<string> = new Set(['pending', 'placed'])
 const LIVE: ReadonlySet<string> = new Set(['running', 'degraded', 'paused'])
 
-/** Where an instance is after the output of its incarnation `after` has ended. */
-export function standingAfter(
+/** What there is to wait for after the output of its incarnation `after` of an instance has ended. */
+export function prospectAfter(
   { state, incarnation }: Pick<InstanceView, 'state' | 'incarnation'>,
   after: number,
 ): 'runs' | 'waiting' | 'unchanged' | 'over' {
@@ -42,10 +42,10 @@ export async function nextRun(core: Core, client: Client, id: string, after: num
     if (!seen.ok && seen.error.code === 'not_found') return ok(undefined)
     if (!seen.ok && seen.error.code !== 'control_unreachable' && seen.error.code !== 'store_unavailable') return err(seen.error)
     if (seen.ok) {
-      const standing = standingAfter(seen.value, after)
-      if (standing === 'runs') return ok(seen.value)
-      if (standing === 'over' || (standing === 'unchanged' && unchangedMs >= NEWS_MS)) return ok(undefined)
-      unchangedMs = standing === 'unchanged' ? unchangedMs + POLL_MS : 0
+      const prospect = prospectAfter(seen.value, after)
+      if (prospect === 'runs') return ok(seen.value)
+      if (prospect === 'over' || (prospect === 'unchanged' && unchangedMs >= NEWS_MS)) return ok(undefined)
+      unchangedMs = prospect === 'unchanged' ? unchangedMs + POLL_MS : 0
     }
     await core.clock.sleep(POLL_MS)
   }

@@ -7,7 +7,7 @@ import { type Answered, type Asked, problem, stubApi } from '../../tests/support
 import { tmpDir } from '../../tests/support/tmp.ts'
 import { instanceView } from '../../tests/support/views.ts'
 import type { EnvStatusView } from '../contracts/views.ts'
-import { standingAfter } from './next-run.ts'
+import { prospectAfter } from './next-run.ts'
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 const run = async (
@@ -338,8 +338,8 @@ test.each([
   ['crash_looping', 2, 'waiting'],
   ['running', 1, 'unchanged'],
   ['running', 3, 'runs'],
-])('%s in run %i, after run 1: %s', (state, incarnation, standing) => {
-  expect(standingAfter({ ...instanceView({}), state, incarnation }, 1)).toBe(standing)
+])('%s in run %i, after run 1: %s', (state, incarnation, prospect) => {
+  expect(prospectAfter({ ...instanceView({}), state, incarnation }, 1)).toBe(prospect)
 })
 
 test('undeploy deletes the env that it names, and says so when there is none', async () => {

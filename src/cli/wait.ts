@@ -1,4 +1,4 @@
-// Waiting for an instance. `judge` decides from one answer of the API; `awaitState` asks until there is a verdict or the time is up.
+// Waiting for an instance. `judge` decides from one answer of the API; `awaitState` asks until that is decided or the time is up.
 // Timing out says nothing about the operation itself, which goes on; that is why it has an exit code of its own.
 import { err, ok, type Result } from '../base/result.ts'
 import type { Client } from '../client/client.ts'
@@ -22,7 +22,8 @@ export const AWAITED = [
 ] as const
 export type Awaited = (typeof AWAITED)[number]
 
-export type Verdict = 'reached' | 'waiting' | 'never'
+/** What there is to wait for. */
+export type Prospect = 'reached' | 'waiting' | 'never'
 
 export interface Standard {
   /** An older incarnation proves nothing yet, as after a restart. */
@@ -31,7 +32,7 @@ export interface Standard {
   readonly patient?: boolean
 }
 
-export function judge(instance: InstanceView, awaited: Awaited, { afterIncarnation = -1, patient = false }: Standard = {}): Verdict {
+export function judge(instance: InstanceView, awaited: Awaited, { afterIncarnation = -1, patient = false }: Standard = {}): Prospect {
   const { state, health } = instance
   if (state === awaited && awaited !== 'running') return 'reached'
   // What it says of itself is still about an older wish.
@@ -116,8 +117,8 @@ export async function awaitState(core: Core, client: Client, options: WaitOption
       name = instance.name
       if (face !== shown) await options.onChange?.(instance)
       shown = face
-      const verdict = judge(instance, options.awaited, options)
-      if (verdict !== 'waiting') return ok({ reached: verdict === 'reached', instance })
+      const prospect = judge(instance, options.awaited, options)
+      if (prospect !== 'waiting') return ok({ reached: prospect === 'reached', instance })
     }
     const leftMs = options.timeoutMs - (core.clock.elapsedMs() - startedMs)
     if (leftMs <= 0)

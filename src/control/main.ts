@@ -217,7 +217,7 @@ function loopsCheck(loops: Loops): Check {
 
 function postgresCheck(postgres: Postgres | null, store: Store): ApiDeps['checks'] {
   if (postgres === null) return {}
-  const postgresStanding = async (): Promise<Check> => {
+  const postgresHealth = async (): Promise<Check> => {
     // A process that is there is not yet one that answers: it may be stopped by a signal.
     const answer = await store.health()
     const pid = postgres.pid()
@@ -225,7 +225,7 @@ function postgresCheck(postgres: Postgres | null, store: Store): ApiDeps['checks
     const detail = `embedded, process ${pid}`
     return answer.ok ? { status: 'healthy', detail } : { status: 'unhealthy', detail: `${detail} lives: ${answer.error.detail}` }
   }
-  return { postgres: postgresStanding }
+  return { postgres: postgresHealth }
 }
 
 async function closeAll({ clock, log }: ControlOptions, cleanup: Cleanup): Promise<void> {

@@ -40,7 +40,7 @@ export interface Answers {
 interface Running {
   readonly stream: boolean
   readonly controller: AbortController
-  readonly gate: Gate
+  readonly window: WaitingWindow
   readonly done: Promise<void>
 }
 
@@ -51,9 +51,9 @@ export function createAnswers(outlet: Outlet, onRequest: OnRequest, limits: type
   const reply = (requestId: string, { error, ...rest }: Answer) => {
     if (!ended) outlet.send({ type: 'reply', requestId, error: error && wireFailure(error), ...rest })
   }
-  const run = async (requestId: string, request: AgentRequest, gate: Gate, signal: AbortSignal) => {
+  const run = async (requestId: string, request: AgentRequest, window: WaitingWindow, signal: AbortSignal) => {
     const send: SendChunk = async (chunk) => {
-      if (await gate.pass(chunkCost(chunk))) await outlet.sendInTurn({ type: 'chunk', requestId, chunk }, signal)
+      if (await window.pass(chunkCost(chunk))) await outlet.sendInTurn({ type: 'chunk', requestId, chunk }, signal)
     }
     let answer: Answer
     try {
@@ -85,11 +85,11 @@ export function createAnswers(outlet: Outlet, onRequest: OnRequest, limits: type
       const refused = refuse(stream)
       if (refused) return reply(requestId, failed(refused))
       const controller = new AbortController()
-      const gate = new Gate(windowBytes, controller.signal)
-      const done = run(requestId, request, gate, controller.signal).finally(() => running.delete(requestId))
-      running.set(requestId, { stream, controller, gate, done })
+      const window = new WaitingWindow(windowBytes, controller.signal)
+      const done = run(requestId, request, window, controller.signal).finally(() => running.delete(requestId))
+      running.set(requestId, { stream, controller, window, done })
     },
-    credit: (requestId, bytes) => running.get(requestId)?.gate.grant(bytes),
+    credit: (requestId, bytes) => running.get(requestId)?.window.grant(bytes),
     cancel: (requestId) => running.get(requestId)?.controller.abort(new Error('cancelled by the control plane')),
     async end(reason) {
       ended = true
@@ -101,7 +101,7 @@ export function createAnswers(outlet: Outlet, onRequest: OnRequest, limits: type
 }
 
 /** The window of one request and those who wait at it, in their order. */
-class Gate {
+class WaitingWindow {
   readonly #window: SendWindow
   readonly #signal: AbortSignal
   readonly #waiting: { readonly cost: number; readonly resolve: (passed: boolean) => void }[] = []

@@ -7,7 +7,7 @@ import type { CheckStanding, PhaseKind } from '../../contracts/phase.ts'
 import type { Facts, Outcome, SeenFact, Step, Verdict } from '../model/plan.ts'
 import type { InstanceRecord } from '../model/record.ts'
 import type { Sight } from '../observe/look.ts'
-import type { Standing } from './gate.ts'
+import type { RecoveryStage } from './gate.ts'
 
 export interface Entry {
   record: InstanceRecord
@@ -133,8 +133,7 @@ function waitText(waitsFor: NonNullable<Entry['waitsFor']>): string {
     : `is held back: recoveries on its node are paused, because those of ${waitsFor.failures} instances failed shortly before`
 }
 
-/** Where it stands in the line for recoveries. */
-export function standingOf({ record, waitsFor }: Pick<Entry, 'record' | 'waitsFor'>): Standing {
+export function recoveryStageOf({ record, waitsFor }: Pick<Entry, 'record' | 'waitsFor'>): RecoveryStage {
   if (waitsFor) return 'waiting'
   if (record.episode === null) return 'away'
   const { kind } = record.phase

@@ -20,7 +20,8 @@ export interface GateDeps {
   nudge(id: InstanceId): void
 }
 
-export type Standing = 'starting' | 'unproven' | 'waiting' | 'away'
+/** How far an instance is with a recovery; `away` = it has nothing to do with one now. */
+export type RecoveryStage = 'starting' | 'unproven' | 'waiting' | 'away'
 
 export class Gate {
   readonly #deps: GateDeps
@@ -61,12 +62,12 @@ export class Gate {
     return { kind: 'queued', waiting: this.#queue.size - (this.#queue.has(id) ? 1 : 0), starting: this.#busy(breaker) }
   }
 
-  /** Where the instance stands after a step; `away` = it has nothing to do with a recovery now. */
-  stands(id: InstanceId, orgId: OrgId, at: Standing): void {
+  /** Said after each step. */
+  isAt(id: InstanceId, orgId: OrgId, stage: RecoveryStage): void {
     for (const set of [this.#reserved, this.#starting, this.#unproven]) set.delete(id)
-    if (at === 'starting') this.#starting.add(id)
-    if (at === 'unproven') this.#unproven.add(id)
-    if (at === 'waiting') {
+    if (stage === 'starting') this.#starting.add(id)
+    if (stage === 'unproven') this.#unproven.add(id)
+    if (stage === 'waiting') {
       this.#queue.add(id, orgId)
       if (!this.#waitingSinceMs.has(id)) this.#waitingSinceMs.set(id, this.#deps.clock.elapsedMs())
     } else {

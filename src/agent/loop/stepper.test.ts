@@ -31,7 +31,7 @@ const LIVING: Seen = {
 }
 
 /** An instance that runs in the process runtime and is wished stopped, with a spec for docker. */
-const OPEN_GATE: StepperDeps['gate'] = { turnOf: () => ({ kind: 'granted', waitedMs: 0 }), stands() {}, concluded() {} }
+const OPEN_GATE: StepperDeps['gate'] = { turnOf: () => ({ kind: 'granted', waitedMs: 0 }), isAt() {}, concluded() {} }
 
 function moving() {
   const clock = new ManualClock()

@@ -15,7 +15,7 @@ import type { InstanceRecord, JournalLine } from '../model/record.ts'
 import { type Sight, withObject } from '../observe/look.ts'
 import { CLOCK_SET_MS, shifted } from '../reconcile/clock-set.ts'
 import { plan } from '../reconcile/plan.ts'
-import { type Entry, faceOf, factsFor, holdsReservation, standingOf } from './entry.ts'
+import { type Entry, faceOf, factsFor, holdsReservation, recoveryStageOf } from './entry.ts'
 import type { Gate } from './gate.ts'
 import { narrate } from './narrate.ts'
 
@@ -41,7 +41,7 @@ export interface StepperDeps {
   modesFor(record: InstanceRecord): ModesInForce
   /** Its checks must pass before a start counts as verified. */
   gated(record: InstanceRecord): boolean
-  readonly gate: Pick<Gate, 'turnOf' | 'stands' | 'concluded'>
+  readonly gate: Pick<Gate, 'turnOf' | 'isAt' | 'concluded'>
   /** Told of the transitions of each journalled change; must neither wait nor throw. */
   moved?(record: InstanceRecord, transitions: readonly Transition[]): void
   /** Told after each journalled change and each change of health; must not throw. */
@@ -317,7 +317,7 @@ export class Stepper {
       else if (note.kind === 'episode_ended' && note.outcome === 'success') this.#deps.gate.concluded(id, true)
     }
     entry.waitsFor = waitsFor
-    this.#deps.gate.stands(id, orgId, standingOf({ record, waitsFor }))
+    this.#deps.gate.isAt(id, orgId, recoveryStageOf({ record, waitsFor }))
   }
 
   #tell(entry: Entry): void {
@@ -365,7 +365,7 @@ export class Stepper {
       return this.wake(entry, this.#deps.clock.wallMs() + this.#deps.limits.diskRetryMs)
     }
     entry.cancelWake()
-    this.#deps.gate.stands(id, entry.record.desired.orgId, 'away')
+    this.#deps.gate.isAt(id, entry.record.desired.orgId, 'away')
     this.#forget(id)
   }
 }

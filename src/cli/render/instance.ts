@@ -139,9 +139,9 @@ function checksTable(each: InstanceView, width: number, nowMs: number, paint: Pa
 
 function cloudInitText(status: NonNullable<InstanceView['cloud_init']>, paint: Paint): string {
   const steps = status.steps.map((step) => {
-    const verdict = step.ok ? paint('good', 'ok') : paint('bad', `failed${step.exit_code === null ? '' : ` (exit code ${step.exit_code})`}`)
+    const outcome = step.ok ? paint('good', 'ok') : paint('bad', `failed${step.exit_code === null ? '' : ` (exit code ${step.exit_code})`}`)
     const said = step.output === '' ? '' : `\n    ${harmless(step.output.trimEnd()).split('\n').join('\n    ')}`
-    return `  ${oneLine(step.step)}: ${verdict}${said}`
+    return `  ${oneLine(step.step)}: ${outcome}${said}`
   })
   const unsupported = status.unsupported.length === 0 ? [] : [`  not supported here: ${status.unsupported.map(oneLine).join(', ')}`]
   return `${[`cloud-init: ${status.done ? 'done' : 'running'}`, ...steps, ...unsupported].join('\n')}\n`

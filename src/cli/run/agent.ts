@@ -63,8 +63,8 @@ export async function runAgent(core: Core, out: Output, flags: AgentFlags): Prom
       connected: refused === null,
       why: refused,
     }
-    const standing = refused === null ? 'connected' : `not connected yet: ${refused.replace(/\.$/, '')}`
-    await out.value(ready, () => `holdfast agent ready node=${ready.node} url=${ready.url} state=${stateDir} (${standing})\n`)
+    const connection = refused === null ? 'connected' : `not connected yet: ${refused.replace(/\.$/, '')}`
+    await out.value(ready, () => `holdfast agent ready node=${ready.node} url=${ready.url} state=${stateDir} (${connection})\n`)
     parts.log.info('stopping', { signal: await ending.asked })
     return ok(EXIT.ok)
   })

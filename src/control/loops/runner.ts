@@ -16,7 +16,7 @@ import { type Changes, Wake } from './wake.ts'
 export interface Turn {
   readonly changes: Changes
   readonly signal: AbortSignal
-  /** `store.write`, refused when another replica has taken the lease over. */
+  /** `store.write`, refused when another replica of the control plane has taken the lease over. */
   readonly write: StoreAccess['write']
 }
 
@@ -164,7 +164,7 @@ export class Runner {
     const fenced = new AbortController()
     const held: Held = {
       signal: AbortSignal.any([this.#stop.signal, lease.signal, fenced.signal]),
-      fenced: () => fenced.abort(new Error('another replica has the lease')),
+      fenced: () => fenced.abort(new Error('another replica of the control plane has the lease')),
       write: (actor, run) =>
         this.#deps.store.write(actor, async (tx) => {
           const current = await tx.checkLease(lease)

@@ -8,7 +8,7 @@ import { type LoopHealth, Runner } from './runner.ts'
 import { schedulerLoop } from './scheduler-loop.ts'
 
 export interface Loops {
-  /** Of each loop, in a fixed order; `standing by` while another replica holds the lease. */
+  /** Of each loop, in a fixed order; `standing by` while another replica of the control plane holds the lease. */
   health(): readonly LoopHealth[]
   /** Look at everything now. Costs a query per loop; never needed for correctness. */
   nudge(): void

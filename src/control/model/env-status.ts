@@ -8,9 +8,9 @@ import type { InstanceRecord } from './instance.ts'
  * `ready`: does what is wished, proven. `starting`: on its way. `failing`: not without help, or not in sight. `resting`: a person
  * stopped or paused it. `going`: being deleted.
  */
-export type Standing = 'ready' | 'starting' | 'failing' | 'resting' | 'going'
+export type Readiness = 'ready' | 'starting' | 'failing' | 'resting' | 'going'
 
-export function standingOf(instance: InstanceRecord): Standing {
+export function readinessOf(instance: InstanceRecord): Readiness {
   const { phase, want } = instance
   if (want === 'deleted' || phase.kind === 'deleted') return 'going'
   if (want !== 'running') return 'resting'
@@ -20,7 +20,7 @@ export function standingOf(instance: InstanceRecord): Standing {
   if (instance.observedGeneration < instance.generation) return 'starting'
   switch (phase.kind) {
     case 'running':
-      return standingOfRunning(instance)
+      return readinessOfRunning(instance)
     case 'completed':
       return 'ready'
     case 'failed':
@@ -44,7 +44,7 @@ export function standingOf(instance: InstanceRecord): Standing {
 /** Reasons of a running instance that has not proven itself yet. */
 const UNPROVEN: ReadonlySet<string> = new Set(['started', 'waiting_for_checks', 'self_recovered'])
 
-function standingOfRunning(instance: InstanceRecord): Standing {
+function readinessOfRunning(instance: InstanceRecord): Readiness {
   const health = instance.observed?.health ?? 'unknown'
   if (health === 'unhealthy') return 'failing'
   if (UNPROVEN.has(instance.phase.reason)) return 'starting'
@@ -66,7 +66,7 @@ export function envStatus(env: EnvRecord, instances: readonly InstanceRecord[]):
       name,
       wanted: process?.replicas ?? 0,
       running: members.filter((one) => one.phase.kind === 'running').length,
-      ready: members.filter((one) => standingOf(one) === 'ready').length,
+      ready: members.filter((one) => readinessOf(one) === 'ready').length,
       current: members.filter(isCurrent).length,
       instances: members.map((one) => ({ id: one.id, name: one.name, state: one.phase.kind })),
     }
@@ -91,14 +91,14 @@ function stateOf(env: EnvRecord, compiled: CompiledManifest, instances: readonly
     compiled.processes.some(
       ({ name, hash, replicas }) => membership?.processType === name && membership.slot < replicas && membership.manifestHash === hash,
     )
-  if (instances.some((one) => isWanted(one) && standingOf(one) === 'failing')) return 'failing'
+  if (instances.some((one) => isWanted(one) && readinessOf(one) === 'failing')) return 'failing'
   const expected = compiled.processes.flatMap((process) => Array.from({ length: process.replicas }, (_, slot) => ({ process, slot })))
   const done = expected.every(({ process, slot }) =>
     instances.some((one) => {
-      const standing = standingOf(one)
+      const readiness = readinessOf(one)
       const { membership } = one
       const itsSlot = membership?.processType === process.name && membership.slot === slot && membership.manifestHash === process.hash
-      return itsSlot && (standing === 'ready' || standing === 'resting')
+      return itsSlot && (readiness === 'ready' || readiness === 'resting')
     }),
   )
   return done && instances.length === expected.length ? 'running' : 'converging'

@@ -4,7 +4,7 @@ import { envOf, instanceId, instanceOf, membershipOf, nodeId, phaseOf } from '..
 import type { InstanceId } from '../../contracts/ids.ts'
 import { type CompiledManifest, compileManifest } from '../../contracts/manifest-compile.ts'
 import type { EnvRecord } from '../model/env.ts'
-import { envStatus, standingOf } from '../model/env-status.ts'
+import { envStatus, readinessOf } from '../model/env-status.ts'
 import type { InstanceRecord } from '../model/instance.ts'
 import { nextSteps, type RolloutStep } from './next-steps.ts'
 
@@ -140,15 +140,15 @@ describe('a changed manifest replaces replicas one at a time', () => {
 
   test('running but unproven, or with checks that have not passed, is not ready', () => {
     const [one] = fresh('ready')
-    expect(standingOf({ ...one!, phase: phaseOf('running', { reason: 'started' }) })).toBe('starting')
+    expect(readinessOf({ ...one!, phase: phaseOf('running', { reason: 'started' }) })).toBe('starting')
     const checked = {
       ...one!,
       spec: { ...one!.spec, health: compiled(manifest('v1', { web: 1 }, { health: { port: 80 } })).processes[0]!.spec.health },
     }
     const observed = { checks: [] } as unknown as NonNullable<InstanceRecord['observed']>
-    expect(standingOf({ ...checked, observed: { ...observed, health: 'starting' } })).toBe('starting')
-    expect(standingOf({ ...checked, observed: { ...observed, health: 'healthy' } })).toBe('ready')
-    expect(standingOf({ ...checked, observed: { ...observed, health: 'unhealthy' } })).toBe('failing')
+    expect(readinessOf({ ...checked, observed: { ...observed, health: 'starting' } })).toBe('starting')
+    expect(readinessOf({ ...checked, observed: { ...observed, health: 'healthy' } })).toBe('ready')
+    expect(readinessOf({ ...checked, observed: { ...observed, health: 'unhealthy' } })).toBe('failing')
   })
 
   test.each(['failing', 'lost', 'unplaced'] as const)(
@@ -245,18 +245,18 @@ describe('an env converges whatever happens on the way', () => {
           const touched = steps.filter((step) => step.kind === 'update' || (step.kind === 'delete' && step.because !== 'surplus'))
           assert(touched.length <= 1, 'more than one replica taken down')
           const isDown = (one: InstanceRecord) =>
-            one.membership?.manifestHash === compiled(raw).processes[0]?.hash && standingOf(one) !== 'ready'
+            one.membership?.manifestHash === compiled(raw).processes[0]?.hash && readinessOf(one) !== 'ready'
           assert(touched.length === 0 || !instances.some(isDown), 'the next one before the last was ready')
           for (const step of steps) instances = apply(instances, step, () => ids.shift()!)
           const names = instances.filter((one) => one.want !== 'deleted').map((one) => one.membership?.slot)
           assert(new Set(names).size === names.length, 'two in one slot')
-          const standing = instances.map(standingOf)
-          if (steps.length === 0 && !standing.includes('starting') && !standing.includes('going')) break
+          const readiness = instances.map(readinessOf)
+          if (steps.length === 0 && !readiness.includes('starting') && !readiness.includes('going')) break
           // The agent gets on with some of it.
           instances = instances.flatMap((one) => {
             if (!lucky.next().value && round < 100) return [one]
             if (one.want === 'deleted') return []
-            return [standingOf(one) === 'starting' ? { ...one, phase: phaseOf('running', { reason: 'verified' }) } : one]
+            return [readinessOf(one) === 'starting' ? { ...one, phase: phaseOf('running', { reason: 'verified' }) } : one]
           })
         }
         expect(envStatus(env(raw), instances)).toMatchObject({

@@ -12,7 +12,7 @@ import type { InstanceId } from '../../contracts/ids.ts'
 import { type CompiledManifest, type CompiledProcess, replicaName } from '../../contracts/manifest-compile.ts'
 import type { ModeWish } from '../../contracts/modes.ts'
 import type { EnvRecord } from '../model/env.ts'
-import { type Standing, standingOf } from '../model/env-status.ts'
+import { type Readiness, readinessOf } from '../model/env-status.ts'
 import type { InstanceRecord } from '../model/instance.ts'
 
 export type RolloutStep =
@@ -46,7 +46,7 @@ interface Slot {
   readonly process: CompiledProcess
   readonly slot: number
   readonly instance: InstanceRecord | undefined
-  readonly standing: Standing | 'missing'
+  readonly readiness: Readiness | 'missing'
   readonly current: boolean
 }
 
@@ -59,7 +59,7 @@ export function nextSteps(env: EnvRecord, manifest: CompiledManifest, instances:
     .filter((one) => !kept.has(one.id) && one.want !== 'deleted')
     .map((one): RolloutStep => ({ kind: 'delete', id: one.id, because: 'surplus' }))
   const missing = slots
-    .filter((slot) => slot.standing === 'missing')
+    .filter((slot) => slot.readiness === 'missing')
     .map(
       ({ process, slot }): RolloutStep => ({
         kind: 'create',
@@ -70,12 +70,12 @@ export function nextSteps(env: EnvRecord, manifest: CompiledManifest, instances:
         because: 'missing',
       }),
     )
-  const old = slots.filter((slot) => slot.instance !== undefined && !slot.current && slot.standing !== 'going')
-  const halting = slots.filter((slot) => slot.current && slot.standing === 'failing')
+  const old = slots.filter((slot) => slot.instance !== undefined && !slot.current && slot.readiness !== 'going')
+  const halting = slots.filter((slot) => slot.current && slot.readiness === 'failing')
   const unsettled = slots.some(
-    (slot) => slot.standing === 'missing' || slot.standing === 'going' || (slot.current && slot.standing === 'starting'),
+    (slot) => slot.readiness === 'missing' || slot.readiness === 'going' || (slot.current && slot.readiness === 'starting'),
   )
-  const serving = old.filter((slot) => slot.standing !== 'resting')
+  const serving = old.filter((slot) => slot.readiness !== 'resting')
   const next = halting.length > 0 || unsettled ? undefined : [...serving].sort(byUrgency)[0]
   const stopped = old.filter((slot) => slot.instance?.want === 'stopped')
   return {
@@ -107,14 +107,14 @@ function fill(process: CompiledProcess, slot: number, present: readonly Instance
     process,
     slot,
     instance,
-    standing: instance ? standingOf(instance) : 'missing',
+    readiness: instance ? readinessOf(instance) : 'missing',
     current: instance?.membership?.manifestHash === process.hash,
   }
 }
 
 /** Those that serve nobody anyway go first; those whose node is gone last, because they cannot answer. */
-const URGENCY: Readonly<Record<Slot['standing'], number>> = { failing: 0, starting: 1, ready: 2, resting: 3, going: 4, missing: 5 }
-const urgencyOf = (slot: Slot) => (slot.instance?.phase.kind === 'lost' ? 9 : URGENCY[slot.standing])
+const URGENCY: Readonly<Record<Slot['readiness'], number>> = { failing: 0, starting: 1, ready: 2, resting: 3, going: 4, missing: 5 }
+const urgencyOf = (slot: Slot) => (slot.instance?.phase.kind === 'lost' ? 9 : URGENCY[slot.readiness])
 const byUrgency = (a: Slot, b: Slot) => urgencyOf(a) - urgencyOf(b) || compare(a.process.name, b.process.name) || a.slot - b.slot
 const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
 

@@ -10,7 +10,7 @@ import { newId } from '../../../contracts/ids.ts'
 import { until } from '../conformance-kit.ts'
 import { Tracker } from './tracker.ts'
 
-type Standing = 'lives' | 'unattended' | 'ended'
+type Life = 'lives' | 'unattended' | 'ended'
 
 /** Keeps the signals that somebody slept with. */
 class RecordingClock extends ManualClock {
@@ -25,10 +25,10 @@ class RecordingClock extends ManualClock {
 async function setUp() {
   const clock = new RecordingClock()
   const dir = await tmpDir()
-  const state: { standing: Standing; checks: number; ends: number } = { standing: 'lives', checks: 0, ends: 0 }
+  const state: { life: Life; checks: number; ends: number } = { life: 'lives', checks: 0, ends: 0 }
   const check = () => {
     state.checks += 1
-    return state.standing
+    return state.life
   }
   const tracker = new Tracker({ clock, log: silentLogger, onEnd: () => (state.ends += 1), check })
   onTestFinished(() => tracker.close())
@@ -56,7 +56,7 @@ test('without a watch it is looked at every second', async () => {
   assert.equal(blind.watcher, null)
   await clock.advance(3000)
   assert.deepEqual([state.checks, state.ends], [3, 0])
-  state.standing = 'ended'
+  state.life = 'ended'
   await clock.advance(1000)
   assert.equal(state.ends, 1)
 })
@@ -68,7 +68,7 @@ test('an adopted keeper is looked at every five seconds; once it is gone, its pr
   tracker.track(run('adopted'))
   await clock.advance(10_000)
   assert.equal(state.checks, 2)
-  state.standing = 'unattended'
+  state.life = 'unattended'
   await clock.advance(10_000)
   assert.equal(state.checks, 2 + 1 + 5)
 })
@@ -77,7 +77,7 @@ test('closed, it holds no timer and reports nothing', async () => {
   const { clock, state, tracker, run } = await setUp()
   tracker.track(run('not-there'))
   tracker.close()
-  state.standing = 'ended'
+  state.life = 'ended'
   await clock.advance(10_000)
   assert.deepEqual([clock.timers, state.checks, state.ends], [0, 0, 0])
 })
