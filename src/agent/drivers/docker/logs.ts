@@ -1,8 +1,6 @@
 // Output of a container: from the engine while the container exists, from the files saved at its removal afterwards.
 //
-// The engine keeps whole lines: an unfinished last line is handed over when it is finished or the workload ends. Each frame begins with
-// the time of its line. Lines longer than 16 KiB come in several frames of the same time, and the `local` log format loses the line
-// break after the last of them: it is put back when the next line of that stream shows that there was one.
+// The engine keeps whole lines: an unfinished last line is handed over when it is finished or the workload ends.
 //
 // A slow reader makes the engine wait. But one that follows from far behind loses its place in the engine when files rotate past it
 // (Docker 20.10 then skips what it still keeps, or says nothing more). So after a wait the engine is asked anew, from the last time on,
@@ -17,9 +15,8 @@ import { inspect, type Parts } from './find.ts'
 import { FrameParser, type FramePiece } from './frames.ts'
 import { Tail } from './guest.ts'
 import { containerName, LABEL } from './marks.ts'
+import { StampedLines } from './stamped-lines.ts'
 
-/** `2006-01-02T15:04:05.000000000Z` and a space. */
-const STAMP_BYTES = 31
 const NEWLINE = 10
 /** Kept of each stream when a container is removed. */
 const SAVED_BYTES_MAX = 65_536
@@ -144,95 +141,6 @@ class Reader {
     this.lines.passOverGiven()
   }
 }
-
-interface StreamState {
-  stamp: Buffer
-  filled: number
-  /** Time of the last frame, as written. */
-  last: string
-  atMs: number | null
-  unfinished: boolean
-  /** Frames given of the time `last`. */
-  given: number
-  /** Frames before this time, and so many of this very time, have been given. */
-  passOver: { readonly stamp: string; left: number } | null
-  passing: boolean
-}
-
-/** Takes the time off each frame and gives it with every piece. */
-export class StampedLines {
-  readonly #emit: (chunk: LogChunk) => void
-  readonly #streams: Record<LogChunk['stream'], StreamState> = { stdout: newState(), stderr: newState() }
-  /** Time of the first frame of all; nothing before it was asked for. */
-  #first = ''
-
-  constructor(emit: (chunk: LogChunk) => void) {
-    this.#emit = emit
-  }
-
-  push(piece: FramePiece): void {
-    const state = this.#streams[piece.stream]
-    if (piece.begins) state.filled = 0
-    const taken = Math.min(STAMP_BYTES - state.filled, piece.data.length)
-    state.stamp.set(piece.data.subarray(0, taken), state.filled)
-    state.filled += taken
-    if (state.filled < STAMP_BYTES) return
-    if (taken > 0) this.#begin(piece.stream, state)
-    const data = piece.data.subarray(taken)
-    if (data.length === 0 || state.passing) return
-    state.unfinished = data[data.length - 1] !== NEWLINE
-    this.#emit({ stream: piece.stream, data, atMs: state.atMs })
-  }
-
-  /** The latest time of all; null before the first line. */
-  get lastMs(): number | null {
-    const times = Object.values(this.#streams).flatMap(({ atMs }) => (atMs === null ? [] : [atMs]))
-    return times.length === 0 ? null : Math.max(...times)
-  }
-
-  /** What comes now may begin with frames that came before: those give nothing. */
-  passOverGiven(): void {
-    for (const state of Object.values(this.#streams))
-      state.passOver = state.last === '' ? { stamp: this.#first, left: 0 } : { stamp: state.last, left: state.given }
-  }
-
-  #begin(stream: LogChunk['stream'], state: StreamState): void {
-    const stamp = state.stamp.toString('latin1', 0, STAMP_BYTES - 1)
-    state.passing = isGiven(state, stamp)
-    if (state.passing) return
-    state.given = stamp === state.last ? state.given + 1 : 1
-    if (this.#first === '') this.#first = stamp
-    if (state.unfinished && stamp !== state.last) this.#emit({ stream, data: Uint8Array.of(NEWLINE), atMs: state.atMs })
-    const atMs = Date.parse(stamp)
-    state.last = stamp
-    state.atMs = Number.isNaN(atMs) ? null : atMs
-    state.unfinished = false
-  }
-}
-
-/** Times are text of one width, so their order is that of the text. */
-function isGiven(state: StreamState, stamp: string): boolean {
-  const { passOver } = state
-  if (!passOver) return false
-  if (stamp < passOver.stamp) return true
-  if (stamp === passOver.stamp && passOver.left > 0) {
-    passOver.left -= 1
-    return true
-  }
-  state.passOver = null
-  return false
-}
-
-const newState = (): StreamState => ({
-  stamp: Buffer.alloc(STAMP_BYTES),
-  filled: 0,
-  last: '',
-  atMs: null,
-  unfinished: false,
-  given: 0,
-  passOver: null,
-  passing: false,
-})
 
 /** Keeps the end of both streams in the instance's directory; called before a container is removed. */
 export async function saveLogs(parts: Parts, target: Target, containerId: string, signal: AbortSignal): Promise<Result<void, Failure>> {
