@@ -10,15 +10,12 @@ import { ok } from '../src/base/result.ts'
 import { seededRandom } from '../src/base/seeded-random.ts'
 import { WIRE_STATE, type Wire } from '../src/base/wire.ts'
 import type { Desired } from '../src/contracts/agent-protocol.ts'
-import { DEFAULT_GC } from '../src/contracts/gc-config.ts'
-import { NodeId } from '../src/contracts/ids.ts'
 import { parseReliability } from '../src/contracts/reliability.ts'
-import type { TelemetryLogger } from '../src/telemetry/logger.ts'
+import { usualAgentParts } from './support/agent-parts.ts'
 import { specOf } from './support/control-records.ts'
 import { desiredOf } from './support/desired.ts'
 import { ManualClock } from './support/manual-clock.ts'
 import { memoryResidue } from './support/memory-residue.ts'
-import { RecordingLog } from './support/recording-log.ts'
 
 /** A control plane that welcomes with these wishes and says nothing further. */
 function greeting(items: readonly Desired[]): Wire {
@@ -73,26 +70,11 @@ async function impatient() {
   })
   const reliability = parseReliability({ health_check: TIMING })
   if (!reliability.ok) throw new Error(reliability.error.detail)
-  const log = new RecordingLog()
-  const telemetryLog: TelemetryLogger = Object.assign(log, { child: () => telemetryLog })
+  const { usual, said: heard } = usualAgentParts(reliability.value)
   const parts: AgentParts = {
-    nodeId: NodeId.parse('node-a'),
-    bootId: 'boot',
-    hostname: 'test',
-    os: 'linux x64',
-    nodeLabels: {},
+    ...usual,
     clock,
     random: seededRandom(1),
-    log: telemetryLog,
-    meter: { count() {}, observe() {}, gauge() {} },
-    config: {
-      reliability: reliability.value,
-      gc: DEFAULT_GC,
-      reservedMemoryBytes: 0,
-      safetyBufferRatio: 0,
-      cpuOvercommit: 1,
-      thresholds: { cpu: 1, memory: 1, disk: 1 },
-    },
     drivers: new Map([['fake', slow]]),
     // In memory: a real disk takes real time, which this clock does not wait for.
     files: { load: async () => ok([]), append: async () => ok(undefined), remove: async () => ok(undefined) },
@@ -129,7 +111,7 @@ async function impatient() {
   const incarnation = () => control.live(ID)[0]?.want.incarnation
   await awake(30_000)
   expect(incarnation()).toBe(1)
-  const said = () => log.said().filter((line) => /unhealthy|orphaned|check failed/.test(line))
+  const said = () => heard().filter((line) => /unhealthy|orphaned|check failed/.test(line))
   return { clock, incarnation, said, awake, waiting, answer }
 }
 

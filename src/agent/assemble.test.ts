@@ -1,12 +1,8 @@
 import { expect, onTestFinished, test } from 'vitest'
-import { RecordingLog } from '../../tests/support/recording-log.ts'
+import { usualAgentParts } from '../../tests/support/agent-parts.ts'
 import { tmpDir } from '../../tests/support/tmp.ts'
 import { Cleanup } from '../base/cleanup.ts'
 import { systemClock, systemRandom } from '../base/system.ts'
-import { DEFAULT_GC } from '../contracts/gc-config.ts'
-import { NodeId } from '../contracts/ids.ts'
-import { DEFAULT_RELIABILITY } from '../contracts/reliability.ts'
-import type { TelemetryLogger } from '../telemetry/logger.ts'
 import { type AgentParts, runAgent } from './assemble.ts'
 import { createFakeDriver } from './drivers/fake/fake-driver.ts'
 import { openInstanceFiles } from './execute/files.ts'
@@ -15,33 +11,18 @@ import { openResidue } from './execute/residue.ts'
 import { kernelReadings } from './monitor/readings.ts'
 
 async function partsOf(change: Partial<AgentParts> = {}) {
-  const log = new RecordingLog()
-  const telemetryLog: TelemetryLogger = Object.assign(log, { child: () => telemetryLog })
+  const { usual, said } = usualAgentParts()
   const stateDir = await tmpDir()
   const closed: string[] = []
   const cleanup = new Cleanup()
   cleanup.add('drivers', () => void closed.push('drivers'))
   onTestFinished(async () => void (await cleanup.run()))
   const parts: AgentParts = {
-    nodeId: NodeId.parse('node-a'),
-    bootId: 'boot',
-    hostname: 'test',
-    os: 'linux x64',
-    nodeLabels: {},
+    ...usual,
     clock: systemClock,
     random: systemRandom,
-    log: telemetryLog,
-    meter: { count() {}, observe() {}, gauge() {} },
-    config: {
-      reliability: DEFAULT_RELIABILITY,
-      gc: DEFAULT_GC,
-      reservedMemoryBytes: 0,
-      safetyBufferRatio: 0,
-      cpuOvercommit: 1,
-      thresholds: { cpu: 1, memory: 1, disk: 1 },
-    },
     drivers: new Map(),
-    files: openInstanceFiles(stateDir, telemetryLog),
+    files: openInstanceFiles(stateDir, usual.log),
     residue: openResidue(stateDir),
     ports: createPorts(),
     readings: kernelReadings(),
@@ -50,7 +31,7 @@ async function partsOf(change: Partial<AgentParts> = {}) {
     cleanup,
     ...change,
   }
-  return { parts, log, closed }
+  return { parts, said, closed }
 }
 
 test('a runtime that cannot be watched is told, and neither it nor the others are left out', async () => {
@@ -59,7 +40,7 @@ test('a runtime that cannot be watched is told, and neither it nor the others ar
     createFakeDriver({ clock: systemClock, runtime: 'process' }).driver,
   ]
   blind.watch = () => Promise.reject(new Error('no more watches'))
-  const { parts, log } = await partsOf({
+  const { parts, said } = await partsOf({
     drivers: new Map([
       ['fake', blind],
       ['process', fine],
@@ -67,7 +48,7 @@ test('a runtime that cannot be watched is told, and neither it nor the others ar
   })
   const agent = await runAgent(parts)
   if (!agent.ok) throw new Error(agent.error.detail)
-  expect(log.said()).toContain('error runtime cannot be watched')
+  expect(said()).toContain('error runtime cannot be watched')
   expect(agent.value.health().runtimes).toMatchObject([{ usable: true }, { usable: true }])
   await agent.value.close()
 })
