@@ -3,8 +3,8 @@
 // The engine keeps whole lines: an unfinished last line is handed over when it is finished or the workload ends.
 //
 // A slow reader makes the engine wait. But one that follows from far behind loses its place in the engine when files rotate past it
-// (Docker 20.10 then skips what it still keeps, or says nothing more). So after a wait the engine is asked anew, from the last time on,
-// and what was given already is passed over.
+// (Docker 20.10 then skips what it still keeps, or says nothing more). So after a long wait, or when the engine falls silent after a
+// short one, it is asked anew, from the last time on, and what was given already is passed over.
 import type { Readable } from 'node:stream'
 import type { Clock } from '../../../base/clock.ts'
 import { err, ok, type Result } from '../../../base/result.ts'
@@ -22,7 +22,7 @@ const NEWLINE = 10
 const SAVED_BYTES_MAX = 65_536
 const SAVED_LINES_MAX = 10_000
 const END: LogsEnd = { lostBytes: null }
-/** Waited for the reader in all before the engine is asked anew; it then reads up to 16 MiB, so not for every short wait. */
+/** Waited for the reader in all, or after a wait for the engine, before it is asked anew: it then reads up to 16 MiB. */
 const RESUME_AFTER_MS = 2000
 /** Of two streams, a line may be written behind one of the other stream that has a later time. */
 const RESUME_OVERLAP_MS = 1000
@@ -69,8 +69,8 @@ async function engineLogs(
   const reader = new Reader(parts.clock, emit)
   try {
     for (let body: Readable | null = first.value; body; ) {
-      const end: PumpEnd = await pump(body, reader, async () => {
-        const fromMs = follow && reader.waitedMs >= RESUME_AFTER_MS ? reader.lines.lastMs : null
+      const end: PumpEnd = await pump(body, reader, follow ? parts.clock : null, async () => {
+        const fromMs = follow ? reader.lines.lastMs : null
         const fresh = fromMs === null ? null : await ask(null, fromMs - RESUME_OVERLAP_MS)
         // Otherwise, such as after its removal, the answer that is open already is the only one.
         return fresh?.ok ? fresh.value : null
@@ -90,22 +90,54 @@ async function engineLogs(
 
 type PumpEnd = { readonly kind: 'end' | 'foreign' | 'cut' } | { readonly kind: 'anew'; readonly body: Readable }
 
-/** One answer of the engine: the next bytes of it are read when the reader has taken those before. */
-async function pump(body: Readable, reader: Reader, anew: () => Promise<Readable | null>): Promise<PumpEnd> {
+/** One answer of the engine: the next bytes of it are read when the reader has taken those before. `clock`: of a follower. */
+async function pump(body: Readable, reader: Reader, clock: Clock | null, anew: () => Promise<Readable | null>): Promise<PumpEnd> {
   const pieces: FramePiece[] = []
   const parser = new FrameParser((piece) => pieces.push(piece))
-  for await (const chunk of body) {
-    if (Buffer.isBuffer(chunk)) parser.push(chunk)
+  const resumed = async (): Promise<PumpEnd | null> => {
+    const fresh = await anew()
+    if (!fresh) return null
+    reader.beginAnew()
+    return { kind: 'anew', body: fresh }
+  }
+  for await (const chunk of heard(body, () => (reader.waitedMs > 0 ? clock : null))) {
+    if (chunk) parser.push(chunk)
     for (const piece of pieces.splice(0)) {
-      const waited = await reader.take(piece)
-      const fresh = waited && piece.ends ? await anew() : null
-      if (!fresh) continue
-      reader.beginAnew()
-      return { kind: 'anew', body: fresh }
+      await reader.take(piece)
+      const end = piece.ends && reader.waitedMs >= RESUME_AFTER_MS ? await resumed() : null
+      if (end) return end
     }
     if (!parser.intact) return { kind: 'foreign' }
+    const end = !chunk && parser.atBoundary ? await resumed() : null
+    if (end) return end
   }
   return { kind: parser.atBoundary ? 'end' : 'cut' }
+}
+
+/** What the engine says, and null each time that it says nothing for a while by the clock that is given then. */
+async function* heard(body: Readable, clock: () => Clock | null): AsyncGenerator<Buffer | null, void> {
+  const chunks: AsyncIterator<Buffer, void> = body[Symbol.asyncIterator]()
+  try {
+    for (let next = chunks.next(); ; ) {
+      const said = await withPatience(next, clock())
+      if (said?.done) return
+      yield said?.value ?? null
+      if (said) next = chunks.next()
+    }
+  } finally {
+    body.destroy()
+  }
+}
+
+async function withPatience<T>(next: Promise<T>, clock: Clock | null): Promise<T | null> {
+  if (!clock) return next
+  const patience = Promise.withResolvers<null>()
+  const cancel = clock.after(RESUME_AFTER_MS, () => patience.resolve(null))
+  try {
+    return await Promise.race([next, patience.promise])
+  } finally {
+    cancel()
+  }
 }
 
 /** Where the lines go, and how long they had to wait there. */
@@ -123,8 +155,7 @@ class Reader {
     this.lines = new StampedLines((chunk) => this.#ready.push(chunk))
   }
 
-  /** False when it has not had to wait since the engine was asked. */
-  async take(piece: FramePiece): Promise<boolean> {
+  async take(piece: FramePiece): Promise<void> {
     this.lines.push(piece)
     for (const chunk of this.#ready.splice(0)) {
       const taken = this.#emit(chunk)
@@ -133,7 +164,6 @@ class Reader {
       await taken
       this.waitedMs += this.#clock.elapsedMs() - begunMs
     }
-    return this.waitedMs > 0
   }
 
   beginAnew(): void {

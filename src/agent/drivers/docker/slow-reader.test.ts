@@ -85,7 +85,11 @@ test('a log reader that stands still makes the engine wait; when it goes on it g
   expect([asked, written < frames / 2]).toEqual([2, true])
 })
 
-test('a follower that stood still long asks the engine anew from its last time on, and gets nothing twice', async () => {
+test.each([
+  { stood: 'long', shiftMs: 2500, heard: [1, 2] },
+  // The engine lost its place in the short wait: the second line never comes.
+  { stood: 'for a moment, and hears nothing afterwards,', shiftMs: 1, heard: [1] },
+])('a follower that stood still $stood asks the engine anew from its last time on, and gets nothing twice', async ({ shiftMs, heard }) => {
   const clock = new ShiftClock()
   const { fake, driver, target } = await setUp(clock)
   const line = (second: number) => {
@@ -100,8 +104,8 @@ test('a follower that stood still long asks the engine anew from its last time o
     response.on('close', () => {
       closed += 1
     })
-    // The first answer has lost its place after the second line, and says nothing more.
-    if (asked.length === 1) response.write(Buffer.concat([line(1), line(2)]))
+    // The first answer has lost its place, and says nothing more.
+    if (asked.length === 1) response.write(Buffer.concat(heard.map(line)))
     else response.end(Buffer.concat([line(1), line(2), line(3), line(4)]))
   })
   const seen: string[] = []
@@ -116,10 +120,11 @@ test('a follower that stood still long asks the engine anew from its last time o
     new AbortController().signal,
   )
   await waitFor(() => seen.length === 1, { what: 'the first line', deadlineMs: 5000 })
-  clock.shift(2500)
+  clock.shift(shiftMs)
   held.resolve()
   expect(must(await reading)).toEqual({ lostBytes: null })
   expect(seen).toEqual(['1', '2', '3', '4'])
+  // From a second before the first line on.
   expect(asked).toEqual([null, '1767225600.000'])
   await waitFor(() => closed === 2, { what: 'the old answer was hung up on', deadlineMs: 5000 })
 })
