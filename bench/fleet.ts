@@ -1,103 +1,20 @@
 // One machine, many instances: durable launches per second, agent restart with live processes, memory and processor time of an idle
 // fleet. Usage: node bench/fleet.ts [processes=200] [launches=1000] [checks=exec|none]
-import { readdirSync, readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { CLIENTS, count, launch, restarted } from './support/instances.ts'
 import { publish } from './support/machine.ts'
-import { type Platform, startPlatform } from './support/platform.ts'
+import { startPlatform } from './support/platform.ts'
 import { summarise } from './support/stats.ts'
+import { processorTime, pss } from './support/usage.ts'
 
 const PROCESSES = Number(process.argv[2] ?? 200)
 const LAUNCHES = Number(process.argv[3] ?? 1000)
 const CHECKED = process.argv[4] !== 'none'
 const CHECKS = CHECKED ? 'an exec check each 10 s' : 'no checks of their own'
-const CLIENTS = 8
 
-const pss = (pid: number) => Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0) / 1024
-interface Used {
-  readonly parent: number
-  readonly title: string
-  /** Seconds of processor time of the process itself, and of its children that have ended. */
-  readonly own: number
-  readonly ended: number
-}
-
-/** USER_HZ is 100 on every Linux that Node runs on. */
-function used(pid: number): Used | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    const seconds = (from: number) => (Number(fields[from]) + Number(fields[from + 1])) / 100
-    return { parent: Number(fields[1]), title: readFileSync(`/proc/${pid}/cmdline`, 'utf8'), own: seconds(11), ended: seconds(13) }
-  } catch {
-    // It has ended meanwhile.
-    return null
-  }
-}
-
-/** Seconds of processor time so far, apart: the platform's own process; PostgreSQL; keepers, and whoever forks commands, with those. */
-function processorTime(root: number) {
-  const all = new Map(
-    readdirSync('/proc').flatMap((name) => {
-      const one = /^\d+$/.test(name) ? used(Number(name)) : null
-      return one ? [[Number(name), one] as const] : []
-    }),
-  )
-  const below = (pid: number): boolean => {
-    const parent = all.get(pid)?.parent ?? 0
-    return parent === root || (parent > 1 && below(parent))
-  }
-  const main = all.get(root)
-  const sum = { platform: main?.own ?? 0, postgres: 0, helpers: main?.ended ?? 0 }
-  for (const [pid, { parent, title, own, ended }] of all) {
-    if (!below(pid)) continue
-    // Connections come and go; the time of those that have ended is with the first of its processes.
-    if (title.includes('postgres')) sum.postgres += own + (title.startsWith('postgres:') ? 0 : ended)
-    // A command that has ended is counted with the one who forked it; a keeper's children are the workload.
-    else if (title.includes('keeper')) sum.helpers += own + (parent === root ? ended : 0)
-  }
-  return sum
-}
 const mib = (value: number) => Math.round(value * 10) / 10
-
-async function count(platform: Platform, state: string): Promise<number> {
-  let total = 0
-  let cursor: string | undefined
-  do {
-    const page = await platform.client.call('listInstances', { query: { limit: 200, state, ...(cursor && { cursor }) } })
-    if (!page.ok) throw new Error(page.error.detail)
-    total += page.value.items.length
-    cursor = page.value.next_cursor ?? undefined
-  } while (cursor)
-  return total
-}
-
-async function restarted(platform: Platform): Promise<number> {
-  const page = await platform.client.call('listInstances', { query: { limit: 200 } })
-  return page.ok ? page.value.items.filter((item) => item.incarnation > 1).length : Number.NaN
-}
-
-async function launch(
-  platform: Platform,
-  names: readonly string[],
-  body: object,
-): Promise<{ readonly perSecond: number; readonly latencies: readonly number[] }> {
-  const waiting = [...names]
-  const latencies: number[] = []
-  const startMs = performance.now()
-  await Promise.all(
-    Array.from({ length: CLIENTS }, async () => {
-      for (let name = waiting.pop(); name; name = waiting.pop()) {
-        const atMs = performance.now()
-        const made = await platform.client.call('createInstance', { body: { name, command: ['sleep', '1000000'], memory: '4Mi', ...body } })
-        if (!made.ok) throw new Error(`${name}: ${made.error.detail}`)
-        latencies.push(performance.now() - atMs)
-      }
-    }),
-  )
-  return { perSecond: names.length / ((performance.now() - startMs) / 1000), latencies }
-}
 
 const rows: Record<string, unknown>[] = []
 const platform = await startPlatform()
