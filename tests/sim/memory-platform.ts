@@ -106,7 +106,7 @@ export const memoryKeys = (keysKeptMs: number): Keys<Pick<Draft, 'rows' | 'nowMs
   },
   async keep({ rows }, key, status, body) {
     const known = rows.keys.get(nameOf(key))
-    if (known) rows.keys.put(known.name, { ...known, status, body: storable({ body: body ?? null }).body })
+    if (known) rows.keys.put(known.name, { ...known, status, body: JSON.parse(JSON.stringify(body ?? null)) })
     return OK
   },
 })

@@ -94,6 +94,18 @@ export function mutationSuite(bench: AccessBench): void {
       expect(must(await run())).toEqual({ status: 201, body: { secret: null }, replayed: true })
     })
 
+    test('a replay is the first answer, byte for byte', async () => {
+      const store = await bench.store()
+      const org = await seedOrg(store)
+      // Neither in the order of length nor of the alphabet; and what a workload may have said.
+      const body = { name: 'web', id: 'x', 7: [{ z: 1e21, a: 0.1, left: undefined }], error: { detail: 'a\0b\ud800', code: null }, b: '' }
+      const run = () => store.mutate(mutationOf(org), async () => ok({ status: 202, body }))
+      const first = must(await run())
+      const second = must(await run())
+      expect([first.replayed, second.replayed]).toEqual([false, true])
+      expect(JSON.stringify(second.body)).toBe(JSON.stringify(first.body))
+    })
+
     test.each([1000, 7 * 86_400_000])('a key past its retention (%s ms) is a new one, and no other', async (keysKeptMs) => {
       const clock = new ManualClock()
       const store = await bench.store({ clock, keysKeptMs })

@@ -10,12 +10,14 @@ import type { Db } from './db.ts'
 import { up as first } from './migrations/0001-first.ts'
 import { up as modes } from './migrations/0002-modes.ts'
 import { up as purge } from './migrations/0003-purge.ts'
+import { up as verbatimAnswers } from './migrations/0004-verbatim-answers.ts'
 
 /** In order; a list and not a folder listing, so that it is the same in a bundle. */
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-first': { up: first },
   '0002-modes': { up: modes },
   '0003-purge': { up: purge },
+  '0004-verbatim-answers': { up: verbatimAnswers },
 }
 
 export async function migrate(db: Db, log: Logger): Promise<Result<void, Failure>> {

@@ -3,7 +3,6 @@ import type { Result } from '../../base/result.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import { attempt } from './attempt.ts'
 import type { Tx } from './db.ts'
-import { json } from './json.ts'
 import type { Keys } from './mutation.ts'
 
 /** `keysKeptMs`: how long a key is answered with what its first use was answered. */
@@ -37,7 +36,8 @@ export const keysOf = (keysKeptMs: number): Keys<Tx> => ({
     attempt(async () => {
       await tx.db
         .updateTable('idempotency')
-        .set({ status, body: typeof body === 'object' && body !== null ? json(body) : JSON.stringify(body ?? null) })
+        // A json column keeps the text itself, so that what is read is written down again byte for byte.
+        .set({ status, body: JSON.stringify(body ?? null) })
         .where('scope', '=', scope)
         .where('key', '=', key)
         .execute()

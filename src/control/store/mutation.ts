@@ -50,7 +50,7 @@ export interface KnownKey {
 export interface Keys<Tx> {
   /** null = the key is ours now; undefined = it has just gone. */
   claim(tx: Tx, key: Key): Promise<Result<KnownKey | null | undefined, Failure>>
-  /** `body` is JSON. */
+  /** `body` is JSON; what `claim` finds of it is the same to the byte when both are written out. */
   keep(tx: Tx, key: Key, status: number, body: unknown): Promise<Result<void, Failure>>
 }
 

@@ -25,6 +25,7 @@ describeStores('store', (bench) => {
       { name: '0001-first', times: 1 },
       { name: '0002-modes', times: 1 },
       { name: '0003-purge', times: 1 },
+      { name: '0004-verbatim-answers', times: 1 },
     ])
     for (const store of stores) expect(await store.health()).toMatchObject({ ok: true })
   })
