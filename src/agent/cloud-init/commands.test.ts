@@ -27,12 +27,12 @@ const todo = (...steps: string[]): CloudState => ({
   begun: false,
 })
 
-test('runcmd in order, text through sh, lists as they are; packages last', async () => {
-  const { commands } = await plan('#cloud-config\npackages: [curl]\nruncmd:\n- echo a; b\n- [sh, -c, "x y"]\n', '/bin/sh', '/sbin/apk')
+test('packages first, so that runcmd finds what they brought; then runcmd in order, text through sh, lists as they are', async () => {
+  const { commands } = await plan('#cloud-config\nruncmd:\n- echo a; b\n- [sh, -c, "x y"]\npackages: [curl]\n', '/bin/sh', '/sbin/apk')
   expect(argvs(commands)).toEqual([
+    ['/sbin/apk', 'add', '--no-cache', 'curl'],
     ['/bin/sh', '-c', 'echo a; b'],
     ['sh', '-c', 'x y'],
-    ['/sbin/apk', 'add', '--no-cache', 'curl'],
   ])
 })
 

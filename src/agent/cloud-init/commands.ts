@@ -1,4 +1,4 @@
-// The part of cloud-init that needs the guest running: the script or runcmd, then packages. A command is begun at most once per root
+// The part of cloud-init that needs the guest running: packages, then the script or runcmd, as cloud-init itself has it. A command is begun at most once per root
 // filesystem: the state is written before and after each, so an agent that died in between neither repeats nor forgets one.
 import { ok, type Result } from '../../base/result.ts'
 import type { ErrorCode, Failure } from '../../contracts/errors.ts'
@@ -50,6 +50,12 @@ export async function planCommands(
     failed.push({ step, ok: false, exitCode: null, output: why })
     unsupported.push(`${step}: ${why}`)
   }
+  const { packages, packageUpdate, packageUpgrade } = plan.config
+  if (packages.length > 0 || packageUpdate || packageUpgrade) {
+    const tool = await toolOf(files, signal)
+    if (tool) commands.push(...packageCommands(tool, plan))
+    else cannot(packages.length > 0 ? 'packages' : 'package_update', 'the image has none of apk, apt-get and dnf')
+  }
   const needsShell = plan.config.runcmd.some((command) => command.kind === 'shell')
   const shell = needsShell ? await exists(files, '/bin/sh', signal) : true
   if (plan.script)
@@ -66,11 +72,6 @@ export async function planCommands(
     else if (shell) commands.push({ step, ...shellCommand(command.text), env: [], timeoutMs: RUNCMD_TIMEOUT_MS })
     else cannot(step, 'the image has no /bin/sh')
   }
-  const { packages, packageUpdate, packageUpgrade } = plan.config
-  if (packages.length === 0 && !packageUpdate && !packageUpgrade) return { commands, failed, unsupported }
-  const tool = await toolOf(files, signal)
-  if (tool) commands.push(...packageCommands(tool, plan))
-  else cannot(packages.length > 0 ? 'packages' : 'package_update', 'the image has none of apk, apt-get and dnf')
   return { commands, failed, unsupported }
 }
 
