@@ -15,7 +15,7 @@ import { ManualClock } from './manual-clock.ts'
 import { waitFor } from './wait.ts'
 
 export const ID = desiredOf().id
-const USAGE: NodeUsage = { atMs: 1, cpuRatio: 0.1, memoryRatio: 0.2, diskRatio: 0.3, reservedMemoryBytes: 0, pressure: [] }
+export const USAGE: NodeUsage = { atMs: 1, cpuRatio: 0.1, memoryRatio: 0.2, diskRatio: 0.3, reservedMemoryBytes: 0, pressure: [] }
 export const FACTS = {
   hostname: 'h',
   os: 'linux',

@@ -4,8 +4,9 @@ import { createServer as createHttpServer } from 'node:http'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { desiredOf } from '../../../tests/support/desired.ts'
-import { eventually, FACTS, ID, startControl, startLink } from '../../../tests/support/link-bench.ts'
+import { eventually, FACTS, ID, startControl, startLink, USAGE } from '../../../tests/support/link-bench.ts'
 import { type Desired, LINK_PATH, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
+import { NodeId } from '../../contracts/ids.ts'
 import { LINK_LIMITS } from './limits.ts'
 
 describe('the link of an agent', () => {
@@ -97,6 +98,46 @@ describe('the link of an agent', () => {
     await eventually('the ack came through', () => events.includes('ack '))
     expect(link.connected()).toBe(true)
     expect(lines).toContainEqual(expect.objectContaining({ level: 'error', msg: 'message handler failed' }))
+  })
+
+  test('T42: a hello that throws is an outage like others: told, dialled again, and said when it can be', async () => {
+    const control = await startControl()
+    let broken = true
+    const { link, clock, lines, connected } = startLink(control.url, {
+      hello: () => {
+        if (broken) throw new Error('no facts')
+        return { nodeId: NodeId.parse('node-a'), bootId: 'boot', facts: FACTS, usage: USAGE, instances: [] }
+      },
+    })
+    await eventually('it waits for the next dial', () => clock.waits.length === 1)
+    expect([link.connected(), control.told]).toEqual([false, []])
+    expect(lines).toContainEqual(
+      expect.objectContaining({ level: 'error', msg: 'message handler failed', fields: expect.objectContaining({ what: 'hello' }) }),
+    )
+    broken = false
+    await clock.advance(LINK_LIMITS.reconnect.maxMs)
+    await connected()
+    expect(control.ofType('hello')).toHaveLength(1)
+  })
+
+  test('T42: figures that cannot be read stop no heartbeat: those of before are told, and it goes on', async () => {
+    const control = await startControl()
+    let reads = 0
+    const { link, clock, lines, connected } = startLink(control.url, {
+      usage: () => {
+        reads += 1
+        if (reads > 1) throw new Error('no /proc')
+        return USAGE
+      },
+    })
+    await connected()
+    for (let beats = 2; beats <= 4; beats += 1) {
+      await clock.advance(LINK_LIMITS.heartbeatMs)
+      await eventually('the next heartbeat', () => control.ofType('heartbeat').length >= beats)
+    }
+    expect(control.ofType('heartbeat').every(({ usage }) => usage.memoryRatio === USAGE.memoryRatio)).toBe(true)
+    expect([link.connected(), link.sendFacts(FACTS)]).toEqual([true, true])
+    expect(lines.filter(({ msg }) => msg === 'message handler failed').length).toBeGreaterThan(0)
   })
 
   test('a lost connection is dialled again, and one outage is one line', async () => {

@@ -5,7 +5,7 @@
 import { backoffMs } from '../../base/backoff.ts'
 import type { Random } from '../../base/clock.ts'
 import { durationText } from '../../base/duration-text.ts'
-import { type NodeFacts, type Observed, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
+import { type NodeFacts, type NodeUsage, type Observed, PROTOCOL_VERSION } from '../../contracts/agent-protocol.ts'
 import type { Collected } from '../../contracts/garbage.ts'
 import { LINK_LIMITS } from './limits.ts'
 import { Session, type SessionDeps, type SessionEnd } from './session.ts'
@@ -28,15 +28,20 @@ export interface Link {
 }
 
 export function openLink(deps: LinkDeps): Link {
-  const { clock, random, log } = deps
+  const { clock, random } = deps
   const closing = new AbortController()
   const tell = outageTeller(deps)
   const { promise: firstTry, resolve: tried } = Promise.withResolvers<string | null>()
   let session: Session | null = null
 
+  const handlers = guarded(deps, () => {
+    tell.connected()
+    tried(null)
+  })
+
   const dialOnce = async (): Promise<SessionEnd> => {
     try {
-      session = new Session({ ...deps, ...guarded(deps), limits: LINK_LIMITS, protocol: PROTOCOL_VERSION })
+      session = new Session({ ...deps, ...handlers, limits: LINK_LIMITS, protocol: PROTOCOL_VERSION })
       return await session.ended
     } catch (error) {
       // An address or a token that makes no request, or a bug of ours: it must not end the agent, whose workloads need no control plane.
@@ -56,30 +61,6 @@ export function openLink(deps: LinkDeps): Link {
       await clock.sleep(redialMs(end, failures, random.fraction()), closing.signal).catch(() => {})
     }
   }
-  const guarded = (given: LinkDeps): Pick<LinkDeps, 'onWelcome' | 'onDesired' | 'onAck' | 'onCollected' | 'onConnected'> => {
-    // A bug behind one message must not end the connection for all the others.
-    const safely = (what: string, act: () => void) => {
-      try {
-        act()
-      } catch (error) {
-        log.error('message handler failed', { what, error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
-      }
-    }
-    return {
-      onWelcome: (items, seen) => safely('welcome', () => given.onWelcome(items, seen)),
-      onDesired: (items) => safely('desired', () => given.onDesired(items)),
-      onAck: (items) => safely('ack', () => given.onAck(items)),
-      onCollected: (keys) => safely('collected', () => given.onCollected(keys)),
-      onConnected: (connected) => {
-        if (connected) {
-          tell.connected()
-          tried(null)
-        }
-        safely('connected', () => given.onConnected(connected))
-      },
-    }
-  }
-
   const done = run()
   return {
     sendObserved: (items) => session?.sendObserved(items) ?? false,
@@ -94,6 +75,37 @@ export function openLink(deps: LinkDeps): Link {
       closing.abort(new Error('the link is closing'))
       await session?.close()
       await done
+    },
+  }
+}
+
+type Handlers = Pick<LinkDeps, 'hello' | 'usage' | 'onWelcome' | 'onDesired' | 'onAck' | 'onCollected' | 'onConnected'>
+
+/** A bug behind one message must not end the connection for all the others, and none of them the agent. */
+function guarded(given: LinkDeps, onConnect: () => void): Handlers {
+  const safely = <T>(what: string, act: () => T): T | null => {
+    try {
+      return act()
+    } catch (error) {
+      given.log.error('message handler failed', { what, error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+      return null
+    }
+  }
+  let usage: NodeUsage | null = null
+  return {
+    hello: () => safely('hello', () => given.hello()),
+    // An old figure is better than none: without heartbeats the control plane would take the node for lost.
+    usage: () => {
+      usage = safely('usage', () => given.usage()) ?? usage
+      return usage
+    },
+    onWelcome: (items, seen) => void safely('welcome', () => given.onWelcome(items, seen)),
+    onDesired: (items) => void safely('desired', () => given.onDesired(items)),
+    onAck: (items) => void safely('ack', () => given.onAck(items)),
+    onCollected: (keys) => void safely('collected', () => given.onCollected(keys)),
+    onConnected: (connected) => {
+      if (connected) onConnect()
+      safely('connected', () => given.onConnected(connected))
     },
   }
 }

@@ -33,8 +33,10 @@ export interface SessionDeps {
   readonly log: Logger
   readonly limits: typeof LINK_LIMITS
   readonly protocol: number
-  hello(): Hello
-  usage(): NodeUsage
+  /** Null = it cannot say who it is: the connection is given up, and dialled again. */
+  hello(): Hello | null
+  /** Null = nothing is known: the heartbeat goes without it. */
+  usage(): NodeUsage | null
   onWelcome(items: readonly Desired[], seen: readonly Acked[]): void
   onDesired(items: readonly Desired[]): void
   onAck(items: readonly Acked[]): void
@@ -119,7 +121,8 @@ export class Session {
   }
 
   sendFacts(facts: NodeFacts): boolean {
-    return this.send({ type: 'heartbeat', usage: this.#deps.usage(), facts })
+    const usage = this.#deps.usage()
+    return usage !== null && this.send({ type: 'heartbeat', usage, facts })
   }
 
   /** Hangs up; resolves when the socket is closed and its requests have ended, or after a deadline. */
@@ -140,7 +143,11 @@ export class Session {
 
   #listen(): void {
     const { deps, socket } = { deps: this.#deps, socket: this.#socket }
-    socket.on('open', () => this.#outlet.send({ type: 'hello', protocol: deps.protocol, ...deps.hello() }))
+    socket.on('open', () => {
+      const hello = deps.hello()
+      if (hello === null) this.#lose('this agent could not say hello')
+      else this.#outlet.send({ type: 'hello', protocol: deps.protocol, ...hello })
+    })
     socket.on('message', (data) => this.#onMessage(data))
     socket.on('pong', () => {
       this.#silentHeartbeats = 0
@@ -199,7 +206,8 @@ export class Session {
       return
     }
     this.#socket.ping()
-    this.send({ type: 'heartbeat', usage: usage(), facts: null })
+    const now = usage()
+    if (now !== null) this.send({ type: 'heartbeat', usage: now, facts: null })
     this.#cancelTimer = clock.after(limits.heartbeatMs, () => this.#heartbeat())
   }
 
