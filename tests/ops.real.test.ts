@@ -9,7 +9,7 @@ import { METRICS, type MetricName } from '../src/contracts/metrics.ts'
 import { initialLabelSets } from '../src/telemetry/label-values.ts'
 import { type Alert, alertsOf, rulesText, runbookOf } from '../tools/ops-alerts.ts'
 import { describeNeeds } from './support/needs.ts'
-import { fleet, RULE_CASES, type RuleCase, SCRAPE_SECONDS } from './support/rule-cases.ts'
+import { fleet, RULE_CASES, type RuleCase, SAMPLES, SCRAPE_SECONDS } from './support/rule-cases.ts'
 import { tmpDir } from './support/tmp.ts'
 import { filesBelow, ROOT, readText } from './support/tree.ts'
 
@@ -17,7 +17,7 @@ const run = promisify(execFile)
 const NAMESPACES = ['holdfast', 'unkey_metald']
 const DEADLINE_MS = 60_000
 /** As long as the longest play. */
-const ZERO = '0x200'
+const ZERO = `0x${SAMPLES}`
 const TARGET = 'job="holdfast",instance="node-1"'
 
 /** Every metric that an alert reads, as a process serves it from its start: each closed label set with zero. */

@@ -121,6 +121,19 @@ function platformAlerts(name: (metric: string) => string): readonly Alert[] {
       summary: 'No agent is connected to the control plane',
       description: 'The control plane has no agent, or its metrics cannot be read. What runs keeps running and is healed by its node.',
     },
+    {
+      name: 'HoldfastGarbageNotCollected',
+      // Where things come and go some garbage always waits for its grace; that none of it goes is what is wrong. Images wait for people.
+      expr: lines(
+        `sum by (kind, reason) (${name('gc_candidates')}{kind!="image"}) > 0`,
+        `unless on (kind, reason) sum by (kind, reason) (increase(${name('gc_deleted_total')}[60m])) > 0`,
+      ),
+      for: '30m',
+      severity: 'warning',
+      summary: 'Garbage of kind {{ $labels.kind }} ({{ $labels.reason }}) waits and is not collected',
+      description:
+        'For half an hour there has been garbage of kind {{ $labels.kind }}, reason {{ $labels.reason }}, and none was collected within the last hour.',
+    },
   ]
 }
 

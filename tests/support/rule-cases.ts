@@ -17,8 +17,8 @@ export interface RuleCase {
 
 export const SCRAPE_SECONDS = 15
 /** As long as the longest case. */
-const MINUTES = 50
-const SAMPLES = (MINUTES * 60) / SCRAPE_SECONDS
+const MINUTES = 80
+export const SAMPLES = (MINUTES * 60) / SCRAPE_SECONDS
 
 const flat = (value: number) => `${value}x${SAMPLES}`
 /** Zero at the start, more by `step` with each scrape. */
@@ -48,12 +48,12 @@ export function fleet(instances: number): Readonly<Record<string, string>> {
 }
 
 const QUIET: readonly RuleCase[] = [
-  { name: 'nothing was ever launched', instances: 0, series: {}, fires: { 1: {}, 6: {}, 15: {}, 48: {} } },
+  { name: 'nothing was ever launched', instances: 0, series: {}, fires: { 1: {}, 6: {}, 15: {}, 48: {}, 75: {} } },
   ...[1, 10, 1000].map((instances) => ({
     name: `a quiet fleet of ${instances}`,
     instances,
     series: {},
-    fires: { 1: {}, 6: {}, 15: {}, 48: {} },
+    fires: { 1: {}, 6: {}, 15: {}, 48: {}, 75: {} },
   })),
 ]
 
@@ -230,4 +230,27 @@ const PLATFORM: readonly RuleCase[] = [
   },
 ]
 
-export const RULE_CASES: readonly RuleCase[] = [...QUIET, ...ORPHANS, ...RECOVERIES, ...CHECKS, ...PLATFORM]
+const WAITING = 'gc_candidates{kind="stray",reason="unknown_to_control"}'
+const GARBAGE: readonly RuleCase[] = [
+  {
+    name: 'strays are held back for more than half an hour, beside other garbage that goes',
+    series: {
+      [WAITING]: from(2, 3),
+      'gc_candidates{kind="zombie",reason="ended"}': flat(2),
+      'gc_deleted_total{kind="zombie",reason="ended"}': rising(0.1),
+    },
+    fires: { 30: {}, 34: { HoldfastGarbageNotCollected: { kind: 'stray', reason: 'unknown_to_control' } } },
+  },
+  {
+    name: 'strays wait for their grace and go',
+    series: { [WAITING]: between(2, 20, 3, 0), 'gc_deleted_total{kind="stray",reason="unknown_to_control"}': from(20, 3) },
+    fires: { 10: {}, 30: {}, 75: {} },
+  },
+  {
+    name: 'somebody asked for unused images, and let them be',
+    series: { 'gc_candidates{kind="image",reason="unused"}': flat(4) },
+    fires: { 75: {} },
+  },
+]
+
+export const RULE_CASES: readonly RuleCase[] = [...QUIET, ...ORPHANS, ...RECOVERIES, ...CHECKS, ...PLATFORM, ...GARBAGE]
