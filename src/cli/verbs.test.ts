@@ -276,16 +276,29 @@ test('the local token goes only to the address that the same directory names', a
   expect(other.asked.at(-1)!.headers.authorization).toBeUndefined()
 })
 
-test('events shows the newest, or what follows a cursor', async () => {
-  const event = (cursor: number) => ({
-    cursor: String(cursor),
-    at: '2026-11-21T05:00:00.000Z',
-    type: 'env.changed',
-    org_id: null,
-    instance_id: null,
-    node_id: null,
-    data: { app: 'a' },
+const event = (cursor: number) => ({
+  cursor: String(cursor),
+  at: '2026-11-21T05:00:00.000Z',
+  type: 'env.changed',
+  org_id: null,
+  instance_id: null,
+  node_id: null,
+  data: { app: 'a' },
+})
+
+test('events -f from a cursor of the future, as after a restored database, says so in one line and starts over with the newest', async () => {
+  const { code, out, err, asked } = await run(['events', '-f', '--after', '900'], ({ url, headers }) => {
+    if (url.includes('last=')) return { body: { items: [event(7), event(8)], next_cursor: null } }
+    if (headers['last-event-id'] === '900') return problem(400, 'invalid_input', 'after: beyond', { field: 'after', newest: '8' })
+    return headers['last-event-id'] === '8' ? { events: [event(9)] } : problem(401, 'unauthenticated', 'That is enough.')
   })
+  expect(out.match(/^\d+ /gm)).toEqual(['7 ', '8 ', '9 '])
+  expect(asked.map(({ url }) => url).slice(0, 3)).toEqual(['/v1/events?after=900', '/v1/events?last=10', '/v1/events?after=8'])
+  expect(err.split('\n').filter((line) => line.includes('its newest event is 8'))).toHaveLength(1)
+  expect(code).toBe(3)
+})
+
+test('events shows the newest, or what follows a cursor', async () => {
   const answer = () => ({ body: { items: [event(7), event(8)], next_cursor: null } })
   const newest = await run(['events', '--limit', '2', '--json'], answer)
   expect(JSON.parse(newest.out)).toHaveLength(2)

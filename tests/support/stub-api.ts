@@ -15,6 +15,8 @@ export interface Answered {
   readonly body?: unknown
   /** Sent instead of `body`, one JSON value per line. */
   readonly lines?: readonly unknown[]
+  /** Sent instead of `body`, as server-sent events. */
+  readonly events?: readonly { readonly cursor: string }[]
 }
 
 export interface StubApi {
@@ -35,10 +37,11 @@ export async function stubApi(answer: (asked: Asked) => Answered): Promise<StubA
       body: text === '' ? undefined : JSON.parse(text),
     }
     asked.push(one)
-    const { status = 200, body, lines } = answer(one)
+    const { status = 200, body, lines, events } = answer(one)
     const type = lines ? 'application/x-ndjson' : status >= 400 ? 'application/problem+json' : 'application/json'
-    response.writeHead(status, { 'content-type': type })
-    response.end(lines ? lines.map((line) => `${JSON.stringify(line)}\n`).join('') : JSON.stringify(body))
+    response.writeHead(status, { 'content-type': events ? 'text/event-stream' : type })
+    if (events) response.end(events.map((event) => `id: ${event.cursor}\ndata: ${JSON.stringify(event)}\n\n`).join(''))
+    else response.end(lines ? lines.map((line) => `${JSON.stringify(line)}\n`).join('') : JSON.stringify(body))
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(() => {

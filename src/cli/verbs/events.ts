@@ -1,4 +1,6 @@
-import { ok } from '../../base/result.ts'
+import { ok, type Result } from '../../base/result.ts'
+import type { Client } from '../../client/client.ts'
+import type { Failure } from '../../contracts/errors.ts'
 import type { EventView } from '../../contracts/views.ts'
 import { EXIT } from '../exit.ts'
 import { flag, text, whole } from '../flags.ts'
@@ -61,23 +63,8 @@ export const events = verb({
     if (!client.ok) return client
     const { instance } = flags
     if (flags.follow) {
-      // Without a cursor: a few of the newest for orientation, then what comes.
-      const first =
-        flags.after === undefined
-          ? await client.value.call('listEvents', { query: { last: Math.min(flags.limit ?? FOLLOW_SHOWS, LAST_MAX), instance } })
-          : ok({ items: [] })
-      if (!first.ok) return first
-      for (const event of first.value.items) await show(out, event)
-      const after = flags.after ?? first.value.items.at(-1)?.cursor
-      const ended = await client.value.events(
-        {
-          follow: true,
-          ...(after !== undefined && { after }),
-          ...(instance !== undefined && { instance }),
-          onReconnect: (why) => void out.note(`connection lost (${why.detail}); trying again`),
-        },
-        (event) => show(out, event),
-      )
+      const asked = { last: Math.min(flags.limit ?? FOLLOW_SHOWS, LAST_MAX), ...(instance !== undefined && { instance }) }
+      const ended = await follow(client.value, out, asked, flags.after)
       return ended.ok ? ok(EXIT.ok) : ended
     }
     const limit = flags.limit ?? LIMIT
@@ -93,3 +80,33 @@ export const events = verb({
     return ok(EXIT.ok)
   },
 })
+
+/** Without a cursor: a few of the newest for orientation, then what comes. Ends by a failure only. */
+async function follow(
+  client: Client,
+  out: Output,
+  { last, ...instance }: { readonly last: number; readonly instance?: string },
+  from: string | undefined,
+): Promise<Result<unknown, Failure>> {
+  for (let start = from; ; start = undefined) {
+    const first = start === undefined ? await client.call('listEvents', { query: { last, ...instance } }) : ok({ items: [] })
+    if (!first.ok) return first
+    for (const event of first.value.items) await show(out, event)
+    const after = start ?? first.value.items.at(-1)?.cursor
+    const ended = await client.events(
+      {
+        follow: true,
+        ...(after !== undefined && { after }),
+        ...instance,
+        onReconnect: (why) => void out.note(`connection lost (${why.detail}); trying again`),
+      },
+      (event) => show(out, event),
+    )
+    // Whoever watches wants to see what happens now, and not to be told in the morning that the watching had ended.
+    const newest = ended.ok ? undefined : ended.error.fields?.newest
+    if (newest === undefined) return ended
+    await out.note(
+      `its newest event is ${String(newest)}: the database was restored or is another one; starting over with the newest events`,
+    )
+  }
+}
