@@ -167,7 +167,7 @@ test('output arrives in order with its end, over frames cut anywhere, and a slow
     busy = false
     chunks.push(chunk)
   })
-  expect(got).toEqual({ ok: true, value: { exitCode: 3, lostBytes: null } })
+  expect(got).toEqual({ ok: true, value: { exitCode: 3, lostBytes: null, incarnation: null } })
   expect(chunks.map((chunk) => [chunk.stream, chunk.data])).toEqual([
     ['stdout', Buffer.from('hé\n')],
     ['stderr', Buffer.from([0, 255])],

@@ -23,6 +23,8 @@ export interface StreamEnd {
   readonly exitCode: number | null
   /** Log bytes that bounded files had dropped before this reader came to them, those told with chunks among them. */
   readonly lostBytes: number | null
+  /** Of logs: whose output it was; null where nobody knows. */
+  readonly incarnation: number | null
 }
 export type OnChunk = (chunk: OutputChunk) => void | Promise<void>
 export type OnEvent = (event: EventView) => void | Promise<void>
@@ -72,7 +74,10 @@ export async function readOutput(
       if (!line.success)
         return err(failure('internal', 'The server sent a line that is not of this protocol; are both of the same version?'))
       if ('error' in line.data) return err(problemToFailure(line.data.error))
-      if ('end' in line.data) return ok({ exitCode: line.data.exit_code, lostBytes: line.data.lost_bytes })
+      if ('end' in line.data) {
+        const { exit_code: exitCode, lost_bytes: lostBytes, incarnation = null } = line.data
+        return ok({ exitCode, lostBytes, incarnation })
+      }
       const { stream, at, data, lost_bytes = 0 } = line.data
       await onChunk({ stream, at, data: Buffer.from(data, 'base64'), lostBytes: lost_bytes })
     }

@@ -204,6 +204,8 @@ export const FromAgent = z.discriminatedUnion('type', [
     stats: Stats.nullable(),
     /** Log bytes that bounded files had dropped before this reader came to them; what its chunks told is in it. */
     lostBytes: z.number().nullable(),
+    /** Of logs: whose output it was. */
+    incarnation: z.number().optional(),
     gc: GarbageReport.optional(),
   }),
   /** Sent again until it is stored. */

@@ -257,7 +257,13 @@ export const StreamLine = z.union([
     /** Bytes of this stream missing right before `data`: the bounded log dropped them before they were read. Absent = none. */
     lost_bytes: z.number().optional(),
   }),
-  z.object({ end: z.literal(true), exit_code: z.number().nullable(), lost_bytes: z.number().nullable() }),
+  z.object({
+    end: z.literal(true),
+    exit_code: z.number().nullable(),
+    lost_bytes: z.number().nullable(),
+    /** Of logs: whose output it was. Absent where nobody knows. */
+    incarnation: z.number().optional(),
+  }),
   z.object({ error: Problem }),
 ])
 export type StreamLine = z.infer<typeof StreamLine>

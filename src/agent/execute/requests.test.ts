@@ -65,7 +65,7 @@ test.each([
   expect(output).toEqual(['run 1\n'])
   control.exit(ID)
   await settle()
-  expect(end.told).toMatchObject({ error: null, lostBytes: 0 })
+  expect(end.told).toMatchObject({ error: null, lostBytes: 0, incarnation: 1 })
 })
 
 test('who does not follow is told at once that there is nothing yet', async () => {
@@ -83,7 +83,7 @@ test.each([
   const end = ask()
   become(next)
   await clock.advance(1000)
-  expect(end.told).toMatchObject({ error: null, lostBytes: 0 })
+  expect(end.told).toMatchObject({ error: null, lostBytes: 0, incarnation: 1 })
 })
 
 test('a start that failed for good has no output, and that is said', async () => {

@@ -19,6 +19,8 @@ export interface Answer {
   readonly exitCode: number | null
   readonly stats: Stats | null
   readonly lostBytes: number | null
+  /** Of which incarnation the output was. */
+  readonly incarnation?: number
   readonly gc?: GarbageReport
 }
 
@@ -58,7 +60,7 @@ export async function answer(
   const send = inPieces(hand)
   if (request.op === 'logs') {
     const ended = await (request.follow && !request.previous ? follow : read)(deps, driver, record, request, send, signal)
-    return ended.ok ? { ...NOTHING, lostBytes: ended.value.lostBytes } : { ...NOTHING, error: ended.error }
+    return ended.ok ? { ...NOTHING, ...ended.value } : { ...NOTHING, error: ended.error }
   }
   const refused = refuse(record, driver, request)
   if (refused) return { ...NOTHING, error: refused }
@@ -91,7 +93,10 @@ type Read = (
   request: LogsRequest,
   send: Emit,
   signal: AbortSignal,
-) => Promise<Result<LogsEnd, Failure>>
+) => Promise<Result<RunEnd, Failure>>
+interface RunEnd extends LogsEnd {
+  readonly incarnation: number
+}
 
 const read: Read = (_deps, driver, record, request, send, signal) => {
   const incarnation = record.incarnation - (request.previous ? 1 : 0)
@@ -110,11 +115,11 @@ const follow: Read = async (deps, driver, asked, request, send, signal) => {
     record = deps.record(request.instanceId)
     if (incarnation === 0) incarnation = record?.incarnation ?? 0
   }
-  if (signal.aborted) return ok({ lostBytes: 0 })
+  if (signal.aborted) return ok({ lostBytes: 0, incarnation })
   if (!record) return err(NOT_HERE)
   const ended = await readRun(driver, record, incarnation, request, send, signal)
   const another = record.incarnation > incarnation || TRIED_AGAIN.has(record.phase.kind)
-  return !ended.ok && ended.error.code === 'not_found' && another ? ok({ lostBytes: 0 }) : ended
+  return !ended.ok && ended.error.code === 'not_found' && another ? ok({ lostBytes: 0, incarnation }) : ended
 }
 
 async function readRun(
@@ -124,12 +129,14 @@ async function readRun(
   { follow, previous, tailLines, sinceMs }: LogsRequest,
   send: Emit,
   signal: AbortSignal,
-): Promise<Result<LogsEnd, Failure>> {
+): Promise<Result<RunEnd, Failure>> {
   if (incarnation < 1)
     return err(failure('not_found', previous ? 'There is no previous incarnation.' : 'It was never started, so there are no logs.'))
   // The nonce of an earlier incarnation is not kept.
   const nonce = incarnation === record.incarnation ? record.nonce : ''
-  return caught(() => driver.logs({ id: record.desired.id, incarnation, nonce }, { follow, tailLines, sinceMs }, send, signal))
+  const target = { id: record.desired.id, incarnation, nonce }
+  const ended = await caught(() => driver.logs(target, { follow, tailLines, sinceMs }, send, signal))
+  return ended.ok ? ok({ lostBytes: ended.value.lostBytes, incarnation }) : ended
 }
 
 /** A driver's chunks as those of the link, none of them too large. Resolves when the last piece is on its way. */

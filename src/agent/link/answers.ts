@@ -13,6 +13,7 @@ export interface Answer {
   readonly exitCode: number | null
   readonly stats: Stats | null
   readonly lostBytes: number | null
+  readonly incarnation?: number
   readonly gc?: GarbageReport
 }
 

@@ -1,6 +1,7 @@
-import { ok } from '../../base/result.ts'
+import { ok, type Result } from '../../base/result.ts'
 import type { Client } from '../../client/client.ts'
 import type { OutputChunk } from '../../client/stream.ts'
+import type { Failure } from '../../contracts/errors.ts'
 import type { InstanceView } from '../../contracts/views.ts'
 import type { Core } from '../core.ts'
 import { EXIT } from '../exit.ts'
@@ -43,7 +44,7 @@ export const logs = verb({
       if (flags.timestamps && chunk.at !== null) await terminal.write(`${chunk.at} `)
       await terminal.write(chunk.data)
     }
-    const read = async (query: LogsQuery): Promise<Outcome> => {
+    const read = async (query: LogsQuery): Promise<Result<Read, Failure>> => {
       let told = 0
       const pieces = new TextPieces()
       const ended = await client.value.stream('logsInstance', { params: { id }, query }, (chunk) => {
@@ -54,11 +55,13 @@ export const logs = verb({
       if (!ended.ok) return ended
       const lost = (ended.value.lostBytes ?? 0) - told
       if (lost > 0) await out.note(`${bytes(lost)} of older output are gone: log files are bounded`)
-      return ok(EXIT.ok)
+      return ok({ incarnation: ended.value.incarnation })
     }
     const first = { tail: flags.tail, since }
-    if (!flags.follow || flags.previous)
-      return read({ ...(flags.follow && { follow: true }), ...(flags.previous && { previous: true }), ...first })
+    if (!flags.follow || flags.previous) {
+      const ended = await read({ ...(flags.follow && { follow: true }), ...(flags.previous && { previous: true }), ...first })
+      return ended.ok ? ok(EXIT.ok) : ended
+    }
     const now = await onceOnNode(core, client.value, id)
     if (!now.ok) return now
     return followRuns(core, out, client.value, now.value, (isFirst) => read({ follow: true, ...(isFirst && first) }))
@@ -72,21 +75,28 @@ interface LogsQuery {
   readonly since?: string | undefined
 }
 
+interface Read {
+  /** Whose output it was; null where nobody knows. */
+  readonly incarnation: number | null
+}
+
 /** One incarnation after the other, until none will follow. */
 async function followRuns(
   core: Core,
   out: Output,
   client: Client,
   first: InstanceView,
-  read: (isFirst: boolean) => Promise<Outcome>,
+  read: (isFirst: boolean) => Promise<Result<Read, Failure>>,
 ): Promise<Outcome> {
   for (let now = first, isFirst = true; ; isFirst = false) {
     const ended = await read(isFirst)
     if (!ended.ok) return ended
-    const next = await nextRun(core, client, now.id, now.incarnation)
+    // The node reads what is current there: it may have been a later one already.
+    const was = Math.max(now.incarnation, ended.value.incarnation ?? 0)
+    const next = await nextRun(core, client, now.id, was)
     if (!next.ok) return next
     if (next.value === undefined) return ok(EXIT.ok)
-    await out.note(`run ${now.incarnation} of ${now.name} has ended; this is run ${next.value.incarnation}`)
+    await out.note(`run ${was} of ${now.name} has ended; this is run ${next.value.incarnation}`)
     now = next.value
   }
 }

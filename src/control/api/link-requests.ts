@@ -19,6 +19,7 @@ export interface AgentReply {
   readonly exitCode: number | null
   readonly stats: Stats | null
   readonly lostBytes: number | null
+  readonly incarnation: number | null
   readonly gc: GarbageReport | null
 }
 
@@ -128,6 +129,8 @@ export class RequestTable {
   }
 }
 
-function endOf({ error, exitCode, stats, lostBytes, gc }: Extract<FromAgent, { type: 'reply' }>): Result<AgentReply, Failure> {
-  return error ? err(failure(error.code, error.detail, error.fields)) : ok({ exitCode, stats, lostBytes, gc: gc ?? null })
+function endOf({ error, exitCode, stats, lostBytes, incarnation, gc }: Extract<FromAgent, { type: 'reply' }>): Result<AgentReply, Failure> {
+  return error
+    ? err(failure(error.code, error.detail, error.fields))
+    : ok({ exitCode, stats, lostBytes, incarnation: incarnation ?? null, gc: gc ?? null })
 }

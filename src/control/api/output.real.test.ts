@@ -21,7 +21,7 @@ describeEmbeddedStore('questions to an agent', (bench) => {
       asked = request
       agent.send({ type: 'chunk', requestId, chunk: { stream: 'stdout', data: text('one\n'), atMs: 1_800_000_000_000, lostBytes: 0 } })
       agent.send({ type: 'chunk', requestId, chunk: { stream: 'stderr', data: text('two\n'), atMs: null, lostBytes: 0 } })
-      agent.send({ type: 'reply', requestId, error: null, exitCode: null, stats: null, lostBytes: 7 })
+      agent.send({ type: 'reply', requestId, error: null, exitCode: null, stats: null, lostBytes: 7, incarnation: 3 })
     })
     const seen: [string, string, string | null][] = []
     const end = await server
@@ -29,7 +29,7 @@ describeEmbeddedStore('questions to an agent', (bench) => {
       .stream('logsInstance', { params: { id: 'web' }, query: { tail: 10, previous: true, since: '2026-01-01T00:00:00Z' } }, (chunk) => {
         seen.push([chunk.stream, chunk.data.toString(), chunk.at])
       })
-    expect(end).toEqual({ ok: true, value: { exitCode: null, lostBytes: 7 } })
+    expect(end).toEqual({ ok: true, value: { exitCode: null, lostBytes: 7, incarnation: 3 } })
     expect(seen).toEqual([
       ['stdout', 'one\n', '2027-01-15T08:00:00.000Z'],
       ['stderr', 'two\n', null],
@@ -60,7 +60,7 @@ describeEmbeddedStore('questions to an agent', (bench) => {
       .stream('execInstance', { params: { id: 'web' }, body: { command: ['cat'], stdin: 'a\0ü' } }, (chunk) => {
         output = Buffer.concat([output, chunk.data])
       })
-    expect(end).toEqual({ ok: true, value: { exitCode: 42, lostBytes: null } })
+    expect(end).toEqual({ ok: true, value: { exitCode: 42, lostBytes: null, incarnation: null } })
     expect(output.toString()).toBe('a\0ü')
     await agent.close()
   })
@@ -197,10 +197,10 @@ describeEmbeddedStore('questions to an agent', (bench) => {
     // Neither heartbeats nor other requests wait with it.
     agent.onRequest((requestId) => agent.send({ type: 'reply', requestId, ...DONE, exitCode: 0 }))
     const other = await server.as('operator').stream('execInstance', { params: { id: 'web' }, body: { command: ['x'] } }, () => {})
-    expect(other).toEqual({ ok: true, value: { exitCode: 0, lostBytes: null } })
+    expect(other).toEqual({ ok: true, value: { exitCode: 0, lostBytes: null, incarnation: null } })
     expect(agent.heard.filter((message) => message.type === 'cancel')).toEqual([])
     stuck.resolve()
-    expect(await reading).toEqual({ ok: true, value: { exitCode: null, lostBytes: null } })
+    expect(await reading).toEqual({ ok: true, value: { exitCode: null, lostBytes: null, incarnation: null } })
     expect(bytes).toBe(2000 * CHUNK_BYTES_MAX)
     await agent.close()
   })

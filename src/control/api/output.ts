@@ -109,6 +109,12 @@ export async function lastOf(
 }
 
 const lineOf = (line: StreamLine): string => `${JSON.stringify(line)}\n`
+const endLine = ({ exitCode, lostBytes, incarnation }: AgentReply): StreamLine => ({
+  end: true,
+  exit_code: exitCode,
+  lost_bytes: lostBytes,
+  ...(incarnation !== null && { incarnation }),
+})
 const chunkLine = (chunk: ReplyChunk): string =>
   lineOf({
     stream: chunk.stream,
@@ -153,9 +159,7 @@ async function pipe(
       if (!step.end.ok && !response.headersSent && !signal.aborted) return step.end
       if (response.destroyed) return ok(null)
       head()
-      const last: StreamLine = step.end.ok
-        ? { end: true, exit_code: step.end.value.exitCode, lost_bytes: step.end.value.lostBytes }
-        : { error: problemOf(step.end.error, requestId) }
+      const last: StreamLine = step.end.ok ? endLine(step.end.value) : { error: problemOf(step.end.error, requestId) }
       response.write(lineOf(last))
       endInTime(response, clock, signal)
       return ok(null)
