@@ -4,7 +4,7 @@ import type { Platform } from './platform.ts'
 
 export const CLIENTS = 8
 
-async function all(platform: Platform, query: { readonly state?: string }): Promise<readonly InstanceView[]> {
+export async function all(platform: Platform, query: { readonly state?: string }): Promise<readonly InstanceView[]> {
   const items: InstanceView[] = []
   let cursor: string | undefined
   do {
@@ -16,6 +16,7 @@ async function all(platform: Platform, query: { readonly state?: string }): Prom
   return items
 }
 
+/** How many are in this state. */
 export const count = async (platform: Platform, state: string): Promise<number> => (await all(platform, { state })).length
 
 /** Those with more than one incarnation. */
