@@ -2,7 +2,8 @@
 // ends the process, and a usage error looks like every other error.
 import { type Argument, Command, CommanderError, Option } from 'commander'
 import { err, ok, type Result } from '../base/result.ts'
-import { type Failure, failure, HoldfastError } from '../contracts/errors.ts'
+import { withName } from '../contracts/commands-in-words.ts'
+import { ERRORS, type Failure, failure, HoldfastError } from '../contracts/errors.ts'
 import type { Core } from './core.ts'
 import { EXIT } from './exit.ts'
 import { COMMON_FLAGS, type Flag, type Flags, type FlagValues } from './flags.ts'
@@ -22,7 +23,7 @@ export async function runCli(argv: readonly string[], verbs: readonly ListedVerb
     if (parsed.kind === 'usage') return await report(core, json, failure('invalid_input', parsed.problem), parsed.next)
     const outcome = await parsed.verb.start({ core, out: output(core, json), args: parsed.args, raw: parsed.raw, readFlags })
     if (outcome.ok) return outcome.value
-    return await report(core, json, outcome.error, nextOf(parsed.verb, outcome.error))
+    return await report(core, json, outcome.error, nextOf(parsed.verb, outcome.error, parsed.args))
   } catch (error) {
     if (error instanceof HoldfastError) return report(core, json, error.failure)
     const detail = error instanceof Error ? error.message : String(error)
@@ -94,8 +95,13 @@ function ended(error: CommanderError, printed: string, argv: readonly string[], 
 }
 
 /** What the verb knows better than the table of errors; undefined where it does not. */
-const nextOf = (verb: ListedVerb, error: Failure): string | undefined =>
-  error.cause === USAGE ? helpOf(verb.name) : error.code === 'not_found' ? verb.missing : undefined
+/** What the verb knows better than the table of errors; of one instance, its name. */
+function nextOf(verb: ListedVerb, error: Failure, [first]: readonly string[]): string | undefined {
+  if (error.cause === USAGE) return helpOf(verb.name)
+  const own = error.code === 'not_found' ? verb.missing : undefined
+  const ofInstance = verb.args.startsWith('<id>') && !verb.name.includes(' ')
+  return ofInstance && first !== undefined ? withName(own ?? ERRORS[error.code].next, first) : own
+}
 
 const helpOf = (verb: string): string => `Run holdfast ${verb === '' ? '' : `${verb} `}--help for what it takes.`
 

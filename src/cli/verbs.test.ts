@@ -257,6 +257,15 @@ test.each([
   expect(JSON.parse(json.out).error).toMatchObject({ code, message: 'The particulars.', fields: { dimension: 'memory' } })
 })
 
+test('the next command names the instance that the failing one was about, and of a node it names none', async () => {
+  const refused = () => problem(409, 'wrong_state', 'It is stopped.')
+  expect((await run(['exec', 'web', '--', 'ls'], refused)).err).toMatch(
+    /holdfast show web to see its state, and (npx )?holdfast why web for/,
+  )
+  expect((await run(['logs', 'web'], () => problem(404, 'not_found', 'Nothing.'))).err).toContain('holdfast history web shows')
+  expect((await run(['nodes', 'show', 'node-1'], refused)).err).toMatch(/holdfast show to see/)
+})
+
 test('the local token goes only to the address that the same directory names', async () => {
   const cwd = await tmpDir()
   const api = await stubApi(() => ({ body: { items: [], next_cursor: null } }))

@@ -76,7 +76,7 @@ export function instanceHandlers(deps: Deps): Pick<Handlers, Routes> {
       const found = await store.read.findInstance(params.id, scope)
       if (!found.ok) return found
       const transitions = await store.read.listTransitions(found.value.id)
-      return transitions.ok ? reply(historyView(found.value.observed?.attempts ?? [], transitions.value)) : transitions
+      return transitions.ok ? reply(historyView(found.value.name, found.value.observed?.attempts ?? [], transitions.value)) : transitions
     },
   }
 }

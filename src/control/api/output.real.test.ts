@@ -95,6 +95,8 @@ describeEmbeddedStore('questions to an agent', (bench) => {
     })
     const logs = await server.as('viewer').stream('logsInstance', { params: { id: 'web' } }, () => {})
     expect(logs).toMatchObject({ ok: false, error: { code: 'wrong_state' } })
+    const told = await (await server.fetch('/v1/instances/web/logs')).json()
+    expect(told).toMatchObject({ hint: 'Run holdfast show web to see its state, and holdfast why web for the reason.' })
     await agent.close()
   })
 

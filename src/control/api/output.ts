@@ -35,7 +35,7 @@ export function outputHandlers(deps: Deps): Pick<Handlers, 'statsInstance'> & Pi
         tailLines: query.tail ?? null,
         sinceMs: sinceMs.value,
       }))
-      return exchange.ok ? pipe(deps, exchange.value, raw, signal, requestId) : exchange
+      return exchange.ok ? pipe(deps, exchange.value, raw, signal, { requestId, about: params.id }) : exchange
     },
     async execInstance({ params, body, scope, signal, requestId }, raw) {
       const exchange = await ask(deps, params.id, scope, (instance) => ({
@@ -46,7 +46,7 @@ export function outputHandlers(deps: Deps): Pick<Handlers, 'statsInstance'> & Pi
         timeoutMs: body.timeout_ms,
         user: body.user ?? null,
       }))
-      return exchange.ok ? pipe(deps, exchange.value, raw, signal, requestId) : exchange
+      return exchange.ok ? pipe(deps, exchange.value, raw, signal, { requestId, about: params.id }) : exchange
     },
     async statsInstance({ params, scope, signal }) {
       const exchange = await ask(deps, params.id, scope, (instance) => ({ op: 'stats', instanceId: instance.id }))
@@ -129,7 +129,7 @@ async function pipe(
   exchange: Exchange,
   { response }: RawExchange,
   signal: AbortSignal,
-  requestId: string,
+  { requestId, about }: { readonly requestId: string; readonly about: string },
 ): Promise<Result<null, Failure>> {
   const { clock, limits } = deps
   response.socket?.setKeepAlive(true, limits.outputKeepAliveMs)
@@ -159,7 +159,7 @@ async function pipe(
       if (!step.end.ok && !response.headersSent && !signal.aborted) return step.end
       if (response.destroyed) return ok(null)
       head()
-      const last: StreamLine = step.end.ok ? endLine(step.end.value) : { error: problemOf(step.end.error, requestId) }
+      const last: StreamLine = step.end.ok ? endLine(step.end.value) : { error: problemOf(step.end.error, requestId, about) }
       response.write(lineOf(last))
       endInTime(response, clock, signal)
       return ok(null)

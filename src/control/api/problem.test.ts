@@ -70,3 +70,9 @@ test('a bug is internal and its text stays inside', () => {
   })
   expect(failureOf(new HoldfastError(failure('not_found', 'x')))).toMatchObject({ code: 'not_found' })
 })
+
+test('the next commands of a problem name the instance that was asked for', () => {
+  const given = failure('wrong_state', 'It is stopped.')
+  expect(problemOf(given, 'req_1', 'web').hint).toBe('Run holdfast show web to see its state, and holdfast why web for the reason.')
+  expect(problemOf(given, 'req_1').hint).toBe('Run holdfast show to see its state, and holdfast why for the reason.')
+})

@@ -1,6 +1,7 @@
 // Failures as RFC 9457 problem documents, and what Fastify and zod refuse as failures.
 import type { z } from 'zod'
 import { errnoOf } from '../../base/errno.ts'
+import { withName } from '../../contracts/commands-in-words.ts'
 import { ERRORS, type Failure, failure, HoldfastError, RUNBOOK_BASE } from '../../contracts/errors.ts'
 import type { Problem } from '../../contracts/views.ts'
 
@@ -9,7 +10,8 @@ export const PROBLEM_TYPE = 'application/problem+json'
 /** Members of the document that a field of the failure must not overwrite. */
 const RESERVED: ReadonlySet<string> = new Set(['type', 'title', 'status', 'detail', 'code', 'hint', 'retryable', 'request_id', 'cause'])
 
-export function problemOf(given: Failure, requestId: string): Problem {
+/** `about`: the instance that was asked for, whose name the next commands take. */
+export function problemOf(given: Failure, requestId: string, about?: string): Problem {
   const row = ERRORS[given.code]
   const fields = Object.fromEntries(Object.entries(given.fields ?? {}).filter(([key]) => !RESERVED.has(key)))
   return {
@@ -18,7 +20,7 @@ export function problemOf(given: Failure, requestId: string): Problem {
     status: row.http,
     detail: given.detail,
     code: given.code,
-    hint: row.next,
+    hint: about === undefined ? row.next : withName(row.next, about),
     retryable: row.retry !== 'never',
     request_id: requestId,
     ...fields,

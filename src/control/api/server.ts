@@ -161,7 +161,14 @@ export function sendFailure(deps: ApiDeps, request: FastifyRequest, reply: Fasti
     .code(http)
     .header('x-request-id', request.id)
     .header('content-type', PROBLEM_TYPE)
-    .send(Buffer.from(JSON.stringify(problemOf(given, request.id))))
+    .send(Buffer.from(JSON.stringify(problemOf(given, request.id, aboutOf(request)))))
+}
+
+/** The instance that the path names. What is there is not parsed yet: anything but a name or an id names none. */
+function aboutOf({ routeOptions, params }: FastifyRequest): string | undefined {
+  if (!routeOptions.url?.startsWith(`${ROUTES.getInstance.path}`)) return undefined
+  const ref = ROUTES.getInstance.params.safeParse(params)
+  return ref.success ? ref.data.id : undefined
 }
 
 /** Shape, headers and organisation of a request: the edge where `unknown` becomes the types of the route. */

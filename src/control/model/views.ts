@@ -2,6 +2,7 @@
 
 import type { z } from 'zod'
 import type { Stats, Transition } from '../../contracts/agent-protocol.ts'
+import { withName } from '../../contracts/commands-in-words.ts'
 import { ERRORS } from '../../contracts/errors.ts'
 import type { Attempt, CheckStanding, Exit, LastError, Phase } from '../../contracts/phase.ts'
 import type {
@@ -29,23 +30,19 @@ const DATE_MS_MAX = 8.64e15
 export const timeOf = (ms: number): string => new Date(Number.isFinite(ms) && Math.abs(ms) <= DATE_MS_MAX ? ms : 0).toISOString()
 const timeOrNull = (ms: number | null): string | null => (ms === null ? null : timeOf(ms))
 
-/** A sentence with commands about one instance, with its name where they need one. */
-export const withName = (text: string, name: string): string =>
-  text.replace(/\bholdfast (logs|why|show|history|exec|recover|restart)\b(?! [A-Z])/g, (command) => `${command} ${name}`)
-
-export function errorView(error: LastError, name?: string): ErrorView {
+export function errorView(error: LastError, name: string): ErrorView {
   const row = ERRORS[error.code]
   return {
     code: error.code,
     message: row.message,
     detail: error.detail,
-    next: name === undefined ? row.next : withName(row.next, name),
+    next: withName(row.next, name),
     retry: row.retry,
     at: timeOf(error.atMs),
     fields: error.fields ?? {},
   }
 }
-const errorOrNull = (error: LastError | null, name?: string) => (error === null ? null : errorView(error, name))
+const errorOrNull = (error: LastError | null, name: string) => (error === null ? null : errorView(error, name))
 
 function exitView(exit: Exit | null): InstanceView['last_exit'] {
   return exit && { code: exit.code, signal: exit.signal, memory_limit_exceeded: exit.oom, at: timeOf(exit.atMs) }
@@ -120,7 +117,7 @@ export function instanceView(row: InstanceRecord, heal: HealRecord | null = null
   }
 }
 
-export function historyView(attempts: readonly Attempt[], transitions: readonly Transition[]): HistoryView {
+export function historyView(name: string, attempts: readonly Attempt[], transitions: readonly Transition[]): HistoryView {
   return {
     attempts: attempts.map((one) => ({
       incarnation: one.incarnation,
@@ -133,7 +130,7 @@ export function historyView(attempts: readonly Attempt[], transitions: readonly 
       by: one.by,
       data_loss_permitted: one.dataLoss,
       outcome: one.outcome,
-      error: errorOrNull(one.error),
+      error: errorOrNull(one.error, name),
     })),
     transitions: transitions.map((one) => ({
       seq: one.seq,
@@ -143,7 +140,7 @@ export function historyView(attempts: readonly Attempt[], transitions: readonly 
       reason: one.to.reason,
       incarnation: one.incarnation,
       exit: exitView(one.exit),
-      error: errorOrNull(one.to.lastError),
+      error: errorOrNull(one.to.lastError, name),
     })),
   }
 }
