@@ -153,9 +153,11 @@ test('what is wished in the very moment of its collection is left', async () => 
 
 test('at most so many per cycle, those that were garbage for longest first', async () => {
   const world = agent()
-  await running(world)
+  // As many of its own, or so many strays would be held back.
+  const own = [ID, STRAY, InstanceId.parse('inst_0000000000000000mine')]
+  await running(world, ...own)
   const { collector } = world.collecting({ perCycleMax: 2 })
-  collector.welcomed(new Set())
+  collector.welcomed(new Set(own))
   const ids = [1, 2, 3].map((n) => InstanceId.parse(`inst_0000000000000000000${n}`)).filter((id) => id !== ID)
   for (const id of [...ids, OTHER]) {
     await stray(world, id)
@@ -207,6 +209,8 @@ test('a control plane that lacks most of them has lost its memory: held back, un
     ],
     collected: [],
   })
+  expect(held.notes).toEqual([expect.stringContaining('2 are held back')])
+  expect(world.logs.filter(({ msg }) => msg === 'garbage held back')).toMatchObject([{ level: 'warn' }])
   expect((await collector.ask({ ...ALL, unknown: true })).collected).toHaveLength(2)
   await world.clock.advance(20_000)
   expect([alive(world, ID), alive(world, OTHER), alive(world)]).toEqual([1, 0, 0])

@@ -76,6 +76,7 @@ export class Collector {
   #since: ReadonlyMap<string, number> = new Map()
   #last: Choice = { candidates: [], since: new Map() }
   #unknown: Set<InstanceId> | null = null
+  #held = 0
   #cancelTimer = () => {}
 
   constructor(deps: CollectorDeps) {
@@ -153,6 +154,7 @@ export class Collector {
       into.choice = await this.#weighed(choice)
       return
     }
+    this.#tellHeld(choice, into.notes)
     const due = [...dueNow(choice, config.perCycleMax)]
     const left = choice.candidates.filter((one) => one.due).length - due.length
     if (left > 0) into.notes.push(`${left} more are due: a cycle collects ${config.perCycleMax} at most.`)
@@ -174,6 +176,14 @@ export class Collector {
     await Promise.all(Array.from({ length: limits.collectsAtOnce }, worker))
     const gone = new Set(into.collected.map(keyOf))
     this.#last = { ...choice, candidates: choice.candidates.filter((one) => !gone.has(keyOf(itemOf(one)))) }
+  }
+
+  /** What is left until a person says so: in each report, and in the log when it changes. */
+  #tellHeld({ candidates }: Choice, notes: string[]): void {
+    const count = candidates.filter(({ due, dueInMs }) => !due && dueInMs === null).length
+    if (count > 0) notes.push(`${count} are held back, because a memory may be lost; holdfast gc --unknown collects them.`)
+    if (count > 0 && count !== this.#held) this.#deps.log.warn('garbage held back', { count })
+    this.#held = count
   }
 
   /** Lists every runtime anew; one that does not answer in time is left out, with all that depends on it. */

@@ -85,6 +85,35 @@ describe('a stray', () => {
   })
 })
 
+describe('living strays that are most of what lives on the node', () => {
+  const own = (...numbers: readonly number[]) => numbers.map((n) => instance(n))
+  const living = (...numbers: readonly number[]) => [view(numbers.map((n) => object(n)))]
+  const dueOf = (given: Partial<GarbageFacts>) => later(given, DAY_MS).candidates.map(({ due, dueInMs }) => [due, dueInMs])
+
+  test('are held back, for both memories may be lost; somebody who says so collects them, and the dead ones go by themselves', () => {
+    const world = { runtimes: living(1, 2, 3, 4, 5), instances: own(1, 2) }
+    expect(dueOf(world)).toEqual([1, 2, 3].map(() => [false, null]))
+    expect(later(world, DAY_MS).candidates[0]?.detail).toContain('3 of the 5')
+    expect(dueOf({ ...world, releaseUnknown: true })).toEqual([1, 2, 3].map(() => [true, 0]))
+    const dead = [view([object(1), object(2), ...[3, 4, 5].map((n) => object(n, { alive: false }))])]
+    expect(dueOf({ ...world, runtimes: dead })).toEqual([1, 2, 3].map(() => [true, 0]))
+  })
+  test('go after the grace when they are half or less, or one or two', () => {
+    expect(dueOf({ runtimes: living(1, 2, 3, 4, 5, 6), instances: own(1, 2, 3) })).toEqual([1, 2, 3].map(() => [true, 0]))
+    expect(dueOf({ runtimes: living(1, 2) })).toEqual([1, 2].map(() => [true, 0]))
+  })
+  test('count together with those that the control plane does not know, over all runtimes', () => {
+    const runtimes = [view([object(1), object(2)]), view([object(3)], { runtime: 'docker' })]
+    const unknownToControl = new Set([id(1), id(2)])
+    const strays = later({ runtimes, instances: own(1, 2), unknownToControl }, DAY_MS).candidates
+    expect(strays.map(({ reason, due }) => [reason, due])).toEqual([
+      ['unknown_to_control', false],
+      ['unknown_to_control', false],
+      ['no_instance', false],
+    ])
+  })
+})
+
 describe('an instance that only this node knows', () => {
   const three = [instance(1), instance(2), instance(3)]
   const world = { instances: three, unknownToControl: new Set([id(3)]) }

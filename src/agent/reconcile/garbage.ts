@@ -60,7 +60,21 @@ function unknownInstances(facts: GarbageFacts): readonly Found[] {
   })
 }
 
+/** Fewer living strays than this are strays, and no sign that a memory was lost. */
+const MANY_STRAYS = 3
+
+/** Why living objects of nobody are left: they and those of instances unknown to the control plane are most of what lives here. */
+function lostMemory(facts: GarbageFacts): string | null {
+  if (facts.releaseUnknown) return null
+  const known = new Set(facts.instances.map(({ id }) => id))
+  const living = trusted(facts).flatMap(({ objects: all }) => all.filter(({ alive, matches }) => alive && matches))
+  const unknown = living.filter(({ id }) => !known.has(id) || facts.unknownToControl?.has(id)).length
+  if (unknown < MANY_STRAYS || unknown * 2 <= living.length) return null
+  return `Nobody knows the instance that it names, but so it is with ${unknown} of the ${living.length} that live on this node: its agent and its control plane may have lost their memory.`
+}
+
 function objects(facts: GarbageFacts): readonly Found[] {
+  const lost = lostMemory(facts)
   const known = new Map(facts.instances.map((one) => [one.id, one]))
   return trusted(facts).flatMap((view) =>
     view.objects.flatMap((object): Found[] => {
@@ -70,14 +84,16 @@ function objects(facts: GarbageFacts): readonly Found[] {
       if (why === null) return []
       const { id, incarnation, nonce, alive } = object
       const { kind, reason, detail } = why
+      const held = lost !== null && reason === 'no_instance' && alive
       return [
         {
           key: `object ${view.runtime} ${view.series} ${id} ${incarnation} ${nonce}`,
           kind,
           reason,
           target: { what: 'object', runtime: view.runtime, series: view.series, id, incarnation, nonce, alive },
-          detail,
+          detail: held ? lost : detail,
           bytes: null,
+          ...(held && { held }),
         },
       ]
     }),

@@ -33,7 +33,7 @@ export const gc = verb({
     dryRun: flag('--dry-run', 'only list; collect nothing'),
     node: text('--node <id>', 'only on this node'),
     images: flag('--images', 'also images that were fetched for instances and are used by nothing'),
-    unknown: flag('--unknown', 'also instances that the control plane does not know, when these are most of a node'),
+    unknown: flag('--unknown', 'also what is held back because the control plane, or nobody, knows most of what a node has'),
   },
   async run({ core, out, flags }) {
     const client = await connect({ core, flags })
