@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { count, launch, restarted } from './support/instances.ts'
 import { publish } from './support/machine.ts'
+import { checksDone } from './support/metrics.ts'
 import { type Platform, startPlatform } from './support/platform.ts'
 import { summarise } from './support/stats.ts'
 import { processorTime, pss } from './support/usage.ts'
@@ -16,13 +17,6 @@ const SETTLE_MS = 15_000
 const LISTS = 100
 
 const rounded = (value: number) => Math.round(value * 10) / 10
-
-/** Checks that have ended so far, of all runtimes. */
-async function checksDone(platform: Platform): Promise<number> {
-  const answer = await fetch(`${platform.url}/metrics`, { headers: { authorization: `Bearer ${platform.token}` } })
-  const values = [...(await answer.text()).matchAll(/^holdfast_vm_health_checks_total\{[^}]*\} (\S+)$/gm)].map((found) => Number(found[1]))
-  return values.reduce((sum, value) => sum + value, 0)
-}
 
 async function lineOf(platform: Platform, msg: string, from: number): Promise<Record<string, unknown> | undefined> {
   const lines = (await readFile(join(platform.dataDir, 'holdfast.log'), 'utf8')).slice(from).split('\n')
