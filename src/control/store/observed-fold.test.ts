@@ -37,6 +37,17 @@ describe('folding an observation', () => {
     expect(result).toMatchObject({ lastTransitionSeq: 6, incarnation: 2, notable: true })
   })
 
+  test('what cloud-init did stays known when its container has gone, until the next incarnation has its own', () => {
+    const cloudInit = { done: true, steps: [{ step: 'runcmd[0]', ok: false, exitCode: 3, output: 'told' }], unsupported: [] }
+    const known = { observed: { ...REST, cloudInit } }
+    const collected = fold(known, { phase: phaseOf('failed'), transitions: [transitionOf(5, 'running', 'failed')] }, 6)
+    expect(collected?.rest.cloudInit).toEqual(cloudInit)
+    expect(fold(known, {})).toBeNull()
+    expect(fold(known, { incarnation: 2 })?.rest.cloudInit).toBeNull()
+    const own = { ...cloudInit, steps: [] }
+    expect(fold(known, { cloudInit: own })?.rest.cloudInit).toEqual(own)
+  })
+
   test('within a session a lower generation or incarnation is a leftover and is ignored whole', () => {
     expect(
       fold({ incarnation: 3 }, { incarnation: 2, phase: phaseOf('failed'), transitions: [transitionOf(9, 'running', 'failed')] }),

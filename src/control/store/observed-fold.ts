@@ -4,7 +4,7 @@
 // leftover and is ignored. A new session is believed even when its numbers are lower: the agent may have lost its disk.
 import type { Observed, Transition } from '../../contracts/agent-protocol.ts'
 import type { InstanceId, NodeId, OrgId } from '../../contracts/ids.ts'
-import type { Phase, PhaseKind } from '../../contracts/phase.ts'
+import { CloudInitStatus, type Phase, type PhaseKind } from '../../contracts/phase.ts'
 import type { NewEvent } from '../model/event.ts'
 import type { ObservedRest, Want } from '../model/instance.ts'
 import { HISTORY_MAX, stateChange } from './instance-fold.ts'
@@ -124,8 +124,10 @@ function settled(id: InstanceId, nodeId: NodeId, known: Stored, fold: Fold): Bat
 
 /** null = nothing to store. */
 export function foldObserved(known: Known, item: Observed, epoch: number, nowMs: number): Fold | null {
-  const { id: _id, generation, incarnation, phase, transitions, ...rest } = item
+  const { id: _id, generation, incarnation, phase, transitions, ...seen } = item
   if (epoch === known.observedEpoch && (generation < known.observedGeneration || incarnation < known.incarnation)) return null
+  // An agent tells what it sees, and sees no container that was collected. What was done in it is evidence, and stays.
+  const rest = seen.cloudInit === null && incarnation === known.incarnation ? { ...seen, cloudInit: cloudInitOf(known.observed) } : seen
   const fresh = transitions.filter((step) => step.seq > known.lastTransitionSeq).sort((left, right) => left.seq - right.seq)
   const steps = fresh.map(({ seq: _seq, ...step }) => step)
   const reached = fresh.at(-1)?.to.kind ?? known.state
@@ -145,6 +147,11 @@ export function foldObserved(known: Known, item: Observed, epoch: number, nowMs:
     notable:
       steps.length > 0 || gone || generation !== known.observedGeneration || !sameJson(withoutChecks(known.observed), withoutChecks(rest)),
   }
+}
+
+function cloudInitOf(observed: unknown): ObservedRest['cloudInit'] {
+  const kept = typeof observed === 'object' && observed !== null && 'cloudInit' in observed ? observed.cloudInit : null
+  return kept === null ? null : (CloudInitStatus.safeParse(kept).data ?? null)
 }
 
 function withoutChecks(value: unknown): unknown {
