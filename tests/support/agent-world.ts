@@ -158,7 +158,7 @@ const scannerOf = (clock: ManualClock, driver: Driver, instances: Instances, log
     detectionIntervalMs: 60_000,
     statusIntervalMs: 15_000,
     startPatienceMs: 1500,
-    list: () => lookAtAll(clock, driver, 5000, new AbortController().signal),
+    list: () => lookAtAll(clock, driver, LIMITS.listDeadlineMs, new AbortController().signal),
     status: (_runtime) => driver.status(new AbortController().signal),
     heard: (runtime, listed) => survey.heard(runtime, listed),
     statusChanged() {},

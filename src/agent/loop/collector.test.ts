@@ -1,11 +1,12 @@
 // Garbage collection of an agent on the fake driver and a manual clock: what goes, when, and what is left and told of it.
 import { expect, test } from 'vitest'
 import { agent, desired, ID } from '../../../tests/support/agent-world.ts'
-import { settle } from '../../../tests/support/manual-clock.ts'
+import { ManualClock, settle } from '../../../tests/support/manual-clock.ts'
 import { must } from '../../../tests/support/stores.ts'
 import { DEFAULT_GC } from '../../contracts/gc-config.ts'
 import { InstanceId } from '../../contracts/ids.ts'
 import type { Target } from '../drivers/driver.ts'
+import { createFakeDriver } from '../drivers/fake/fake-driver.ts'
 
 const STRAY = InstanceId.parse('inst_0000000000000000stra')
 const OTHER = InstanceId.parse('inst_0000000000000000othe')
@@ -149,6 +150,88 @@ test('what is wished in the very moment of its collection is left', async () => 
   // The listing is under way; the wish comes before what it shows is acted upon.
   world.instances.setDesired([desired({}, STRAY)])
   expect((await asked).collected).toEqual([])
+})
+
+/** Something happens after it was chosen, while its size is being asked for, which is right before it goes. */
+function whileWeighed({ driver }: World, happens: () => unknown): void {
+  const weigh = driver.weigh.bind(driver)
+  driver.weigh = async (target, signal) => {
+    driver.weigh = weigh
+    await happens()
+    return weigh(target, signal)
+  }
+}
+
+test.each<[string, (world: World) => unknown]>([
+  ['it is wished by now', (world) => world.instances.setDesired([desired({}, STRAY)])],
+  [
+    'its runtime was away meanwhile',
+    (world) => {
+      world.control.reachable(false)
+      world.scanner.reachable('fake')
+      world.control.reachable(true)
+    },
+  ],
+])('what was chosen is looked at once more right before it goes: %s', async (_, happens) => {
+  const world = agent()
+  await running(world)
+  const { collector } = world.collecting()
+  collector.welcomed(new Set())
+  await stray(world)
+  await collector.ask(ALL)
+  await world.clock.advance(GRACE_MS)
+  whileWeighed(world, () => happens(world))
+  const report = await collector.ask(ALL)
+  expect([report.collected, report.notes.length, alive(world)]).toEqual([[], 1, 1])
+})
+
+test('a question during a listing has one of its own, and two questions at once collect a stray once', async () => {
+  const clock = new ManualClock()
+  const world = agent(createFakeDriver({ clock }), clock)
+  await running(world)
+  const { collector, sent } = world.collecting()
+  collector.welcomed(new Set())
+  await stray(world)
+  await collector.ask(ALL)
+  await world.clock.advance(GRACE_MS)
+  world.control.latency(100)
+  void world.scanner.scan('fake')
+  await world.clock.advance(50)
+  const reports = [collector.ask(ALL), collector.ask(ALL)]
+  await world.clock.advance(30_000)
+  const collected = (await Promise.all(reports)).flatMap((report) => report.collected)
+  expect([collected.map(({ id }) => id), sent.length]).toEqual([[STRAY], 1])
+})
+
+test('C53: a runtime that does not list in time is left out, whatever an older listing showed', async () => {
+  const world = agent()
+  await running(world)
+  const { collector } = world.collecting()
+  collector.welcomed(new Set())
+  await stray(world)
+  await collector.ask(ALL)
+  await world.clock.advance(GRACE_MS)
+  world.control.hangNext('list', 9)
+  const asked = collector.ask(ALL)
+  await world.clock.advance(60_000)
+  const report = await asked
+  expect([report.collected, alive(world)]).toEqual([[], 1])
+  expect(report.notes.join()).toContain('fake: it does not answer')
+})
+
+test('C53: so is one that lists and says that it cannot be used', async () => {
+  const world = agent()
+  await running(world)
+  const { collector } = world.collecting()
+  collector.welcomed(new Set())
+  await stray(world)
+  const status = await world.driver.status(new AbortController().signal)
+  world.driver.status = async () => ({ ...status, usable: false })
+  world.scanner.reachable('fake')
+  await settle()
+  await collector.ask(ALL)
+  await world.clock.advance(GRACE_MS)
+  expect(await collector.ask(ALL)).toMatchObject({ candidates: [], collected: [] })
 })
 
 test('at most so many per cycle, those that were garbage for longest first', async () => {

@@ -2,9 +2,13 @@
 import { expect, test } from 'vitest'
 import { agent, desired, ID } from '../../../tests/support/agent-world.ts'
 import { ManualClock } from '../../../tests/support/manual-clock.ts'
+import { POLICY } from '../../../tests/support/plan-world.ts'
+import { RecordingLog } from '../../../tests/support/recording-log.ts'
 import { failure } from '../../contracts/errors.ts'
 import { InstanceId, OrgId } from '../../contracts/ids.ts'
+import { DEFAULT_RELIABILITY } from '../../contracts/reliability.ts'
 import { createFakeDriver } from '../drivers/fake/fake-driver.ts'
+import { Gate } from './gate.ts'
 
 const idOf = (index: number) => InstanceId.parse(`inst_${String(index).padStart(20, '0')}`)
 const orgOf = (index: number) => OrgId.parse(`org_${String(index).padStart(20, '0')}`)
@@ -54,10 +58,22 @@ test('T29: a hundred dead instances of one organisation delay the first of anoth
 
 test('T23: the time spent in the line counts against nobody’s budget', async () => {
   const one = await running(30, () => 1, 1)
-  one.control.latency(60_000)
+  const start = one.driver.start.bind(one.driver)
+  const asked: InstanceId[] = []
+  one.driver.start = async (want, signal) => {
+    asked.push(want.id)
+    await one.clock.sleep(50_000, signal)
+    return start(want, signal)
+  }
   for (const id of one.ids) one.control.exit(id, { signal: 'SIGKILL' })
-  // Each start takes longer than a minute: the last ones wait for half an hour, three times the budget of an episode.
-  await one.clock.advance(3 * 3_600_000)
+  // The last ones wait for far longer than the whole budget of an episode. One of them fails at its first attempt, and may try again.
+  for (let step = 0; step < 1000 && asked.length < 29; step += 1) await one.clock.advance(10_000)
+  const last = asked.at(-1) ?? ID
+  expect(one.record(last)?.episode?.queuedMs).toBeGreaterThan(2 * POLICY.recoveryTimeoutMs)
+  one.control.failNext('start', BROKEN)
+  await one.clock.advance(3_600_000)
+  const outcomes = one.record(last)?.attempts.map(({ outcome }) => outcome)
+  expect(outcomes?.slice(-2)).toEqual(['failure', 'success'])
   expect(one.kinds('running')).toHaveLength(30)
   expect(one.told('vm recovery failed completely')).toBe(0)
 })
@@ -70,7 +86,10 @@ test('T28: stopped in the line: it leaves it, nothing is started for it, and the
   const last = one.ids.at(-1) ?? ID
   expect(one.instances.observed(last)?.waits).toMatchObject({ kind: 'queued' })
   const { incarnation } = one.record(last) ?? {}
+  const { waiting } = one.gate
   one.instances.setDesired([desired({ name: 'web-5', generation: 2, want: 'stopped' }, last)])
+  await one.clock.advance(0)
+  expect(one.gate.waiting).toBe(waiting - 1)
   await one.clock.advance(60_000)
   expect(one.record(last)).toMatchObject({ incarnation, phase: { kind: 'stopped' } })
   expect(one.kinds('running')).toHaveLength(5)
@@ -113,6 +132,42 @@ test('T32: half open, a failing trial opens it again, for longer; one start at a
   expect(attempts()).toBe(before)
   await one.clock.advance(60_000)
   expect(one.kinds('running')).toHaveLength(12)
+})
+
+/** A gate by itself whose breaker has just become half open, with two that wait; whose turn came, in order. */
+function halfOpen() {
+  const clock = new ManualClock()
+  const turns: InstanceId[] = []
+  const { breaker } = DEFAULT_RELIABILITY
+  const gate = new Gate({ clock, log: new RecordingLog(), concurrencyMax: 4, breaker, nudge: (id) => void turns.push(id) })
+  for (let failed = 0; failed < breaker.failuresMin; failed += 1) gate.concluded(idOf(failed + 1), false)
+  const [first, second] = [idOf(101), idOf(102)]
+  for (const id of [first, second]) gate.isAt(id, orgOf(1), 'waiting')
+  const becomeHalfOpen = () => clock.advance(breaker.openMs)
+  return { clock, gate, turns, first, second, becomeHalfOpen, windowMs: breaker.windowMs }
+}
+
+test('T32: half open, a trial that runs and is not proven keeps the next one waiting', async () => {
+  const { gate, turns, first, second, becomeHalfOpen } = halfOpen()
+  expect(turns).toEqual([])
+  await becomeHalfOpen()
+  expect(turns).toEqual([first])
+  gate.isAt(first, orgOf(1), 'starting')
+  gate.isAt(first, orgOf(1), 'unproven')
+  expect([turns, gate.turnOf(second).kind]).toEqual([[first], 'queued'])
+  gate.concluded(first, true)
+  gate.isAt(first, orgOf(1), 'away')
+  expect(turns).toEqual([first, second])
+})
+
+test('T32: half open, a trial that takes longer than a window does not close it by its silence', async () => {
+  const { clock, gate, turns, first, second, becomeHalfOpen, windowMs } = halfOpen()
+  await becomeHalfOpen()
+  gate.isAt(first, orgOf(1), 'starting')
+  await clock.advance(2 * windowMs)
+  expect([gate.breakerOpen, turns, gate.turnOf(second).kind]).toEqual([true, [first], 'queued'])
+  gate.isAt(first, orgOf(1), 'away')
+  expect([gate.breakerOpen, turns]).toEqual([false, [first, second]])
 })
 
 test('T31: one that ends every fifteen seconds ran well each time, and is quarantined all the same; by hand it starts afresh', async () => {

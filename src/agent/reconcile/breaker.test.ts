@@ -43,6 +43,18 @@ test('T32: half open: one at a time; three successes close it, one failure opens
   expect(slots(CLOSED, 4)).toBe(4)
 })
 
+test('T32: a pause doubles with each failing trial, up to the longest one', () => {
+  let breaker = after(failures(5))
+  const pausesMs: number[] = []
+  for (let opening = 1; opening <= 6; opening += 1) {
+    if (breaker.kind !== 'open') throw new Error(`it is ${breaker.kind}`)
+    const { untilMs } = breaker
+    breaker = conclude(breaker, CONFIG, { id: idOf(1), ok: false, atMs: untilMs })
+    if (breaker.kind === 'open') pausesMs.push(breaker.untilMs - untilMs)
+  }
+  expect(pausesMs).toEqual([60_000, 120_000, 240_000, 300_000, 300_000, 300_000])
+})
+
 test('half open with nothing left to try closes after a quiet window', () => {
   const half = elapse(after(failures(5)), CONFIG, 34_000)
   expect(elapse(half, CONFIG, 93_999).kind).toBe('half_open')

@@ -79,6 +79,17 @@ describe('a stray', () => {
     expect(claimed.candidates).toEqual([])
     expect(garbage(facts({ ...world, elapsedMs: GRACE_MS, since: claimed.since })).candidates).toMatchObject([{ due: false }])
   })
+  test('at most so many are due at once: the oldest first, and those that are not due yet not at all', () => {
+    const found = (ns: readonly number[]) => ({ runtimes: [view(ns.map((n) => object(n)))] })
+    const first = garbage(facts(found([3])))
+    const second = garbage(facts({ ...found([2, 3]), elapsedMs: 5, since: first.since }))
+    const third = garbage(facts({ ...found([1, 2, 3]), elapsedMs: 10, since: second.since }))
+    const choice = (elapsedMs: number) => garbage(facts({ ...found([4, 1, 2, 3]), elapsedMs, since: third.since }))
+    const due = (elapsedMs: number, max: number) => dueNow(choice(elapsedMs), max).map(({ target }) => 'id' in target && target.id)
+    expect(due(GRACE_MS + 10, 2)).toEqual([id(3), id(2)])
+    expect(due(GRACE_MS + 10, 9)).toEqual([id(3), id(2), id(1)])
+    expect(due(GRACE_MS, 9)).toEqual([id(3)])
+  })
   test('a wall clock that was set makes nothing old', () => {
     const set = garbage(facts({ ...world, wallMs: WALL_MS + 365 * DAY_MS, elapsedMs: 1, since: garbage(facts(world)).since }))
     expect(set.candidates).toMatchObject([{ due: false }])
@@ -129,6 +140,13 @@ describe('an instance that only this node knows', () => {
     ])
     expect(later({ ...most, releaseUnknown: true }, GRACE_MS).candidates).toMatchObject([{ due: true }, { due: true }])
   })
+  test('is left while something is done to it, and while its runtime is none of this node', () => {
+    const unknown = (change: Partial<KnownInstance>) =>
+      later({ ...world, instances: [instance(1), instance(2), instance(3, change)] }, DAY_MS).candidates
+    expect(unknown({})).toHaveLength(1)
+    expect(unknown({ busy: true })).toEqual([])
+    expect(unknown({ runtime: 'docker' })).toEqual([])
+  })
   test('is left while its runtime does not answer', () => {
     expect(later({ ...world, runtimes: [view([], { trusted: false })] }, DAY_MS).candidates).toEqual([])
   })
@@ -140,6 +158,9 @@ describe('an ended object of a known instance', () => {
     expect(later({ runtimes: [dead()], instances: [instance(1, { phase: 'failed' })] }, GRACE_MS).candidates).toMatchObject([
       { kind: 'zombie', reason: 'ended', due: true },
     ])
+  })
+  test('in a runtime that its instance has left is the move’s business', () => {
+    expect(later({ runtimes: [dead()], instances: [instance(1, { phase: 'failed', runtime: 'docker' })] }, DAY_MS).candidates).toEqual([])
   })
   test.each(['stopped', 'completed'] as const)('stays for the retention of evidence when its instance is %s', (phase) => {
     const instances = [instance(1, { phase })]
@@ -180,6 +201,11 @@ describe('what is kept on disk', () => {
     )
     expect(later({ ...old, runtimes: [view([]), view([], { runtime: 'docker', trusted: false })] }, GRACE_MS).candidates).toEqual([])
   })
+  test('the output of an instance that nobody knows goes after its retention, once the wishes are known', () => {
+    const strange = { kept: [kept(1, 1, DEFAULT_GC.evidenceMs)] }
+    expect(later(strange, GRACE_MS).candidates).toMatchObject([{ kind: 'logs', reason: 'expired', due: true }])
+    expect(later({ ...strange, unknownToControl: null }, GRACE_MS).candidates).toEqual([])
+  })
   test('evidence goes when it is past its retention, and at once when there is too much of it, oldest first', () => {
     const saved = (n: number, ageMs: number, bytes = 10) => ({ id: id(n), bytes, savedAtMs: WALL_MS - ageMs })
     const expired = later({ evidence: [saved(1, DEFAULT_GC.evidenceMs), saved(2, 5)] }, GRACE_MS)
@@ -214,6 +240,8 @@ describe('an image', () => {
     expect(garbage(facts({ images: [image({ used: true })] })).candidates).toEqual([])
     expect(garbage(facts({ images: [image()], instances: [instance(1, { image: 'a:1' })] })).candidates).toEqual([])
     expect(garbage(facts({ images: null })).candidates).toEqual([])
+    expect(garbage(facts({ images: [image()], runtimes: [view([], { trusted: false })] })).candidates).toEqual([])
+    expect(garbage(facts({ images: [image()], unknownToControl: null })).candidates).toEqual([])
   })
 })
 

@@ -200,9 +200,19 @@ describe('recovery', () => {
     world.crash()
     for (let round = 0; round < 50; round += 1) world.toWake()
     expect(world.record.phase).toMatchObject({ kind: 'recovering', reason: 'runtime_unreachable' })
+    expect(world.record.episode?.attempts).toBe(0)
     world.startFails = null
     world.toWake()
-    expect(world.kind).toBe('running')
+    expect(world.record).toMatchObject({ phase: { kind: 'running' }, episode: { attempts: 1 } })
+  })
+  test.each([
+    [POLICY.stableAfterMs - 1, 'crash_looping'],
+    [POLICY.stableAfterMs, 'running'],
+  ] as const)('T31: an end %i ms after the start leads to %s, also when nobody has looked since it became stable', (livedMs, kind) => {
+    const world = up().pass(20_000).crash().pass(1000)
+    expect(world.record).toMatchObject({ failures: 1, verified: true })
+    world.nowMs += livedMs - 1000
+    expect(world.crash().kind).toBe(kind)
   })
 })
 
