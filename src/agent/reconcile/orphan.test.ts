@@ -103,3 +103,13 @@ test('C52: one wished stopped that ends with 137 is stopped, and no failure', ()
   expect(world.record).toMatchObject({ failures: 0, episode: null, phase: { kind: 'stopped', exit: { code: 137 }, lastError: null } })
   expect(notesOf(world, 'orphaned')).toEqual([])
 })
+
+test.each([
+  [POLICY.stableAfterMs - 1, 'crash_looping'],
+  [POLICY.stableAfterMs, 'running'],
+] as const)('T31: an end %i ms after the start leads to %s, also when nobody has looked since it became stable', (livedMs, kind) => {
+  const world = up().crash().pass(1000)
+  expect(world.record).toMatchObject({ failures: 1, verified: true })
+  world.nowMs += livedMs - 1000
+  expect(world.crash().kind).toBe(kind)
+})
