@@ -1,4 +1,5 @@
 // What befalls agents, their machines, and their way to the control plane.
+import { failure } from '../../src/contracts/errors.ts'
 import { type Fault, forAWhile, type Given, onNode } from './fault.ts'
 import type { TrapPoint } from './node.ts'
 
@@ -48,6 +49,33 @@ export const AGENT_FAULTS = {
       if (ids.length === 0 || !node.life) return
       hit()
       node.loseJournals(ids)
+    }),
+  },
+  /** What runs is not to be seen when the agent begins to number anew. */
+  journal_lost_in_the_dark: {
+    weight: 3,
+    inject: onNode((node, { world, chance, hit }) => {
+      const ids = [...node.disk.journals.keys()].filter(() => chance.happens(0.7))
+      if (ids.length === 0 || !node.life || node.machine.suspended) return
+      hit()
+      node.loseJournals(ids)
+      const away = failure('runtime_unreachable', 'simulated', {})
+      node.runtime.failNext('list', away, chance.whole(1, 3))
+      node.runtime.failNext('inspect', away, chance.whole(1, 2 * ids.length))
+      if (chance.happens(0.7)) return
+      node.runtime.reachable(false)
+      const end = () => node.runtime.reachable(true)
+      world.time.after(chance.between(1000, 30_000), end)
+      world.mend.push(end)
+    }),
+  },
+  /** Not even the control plane says what is wished; whatever runs is the agent's no more than a stray is. */
+  journal_lost_and_alone: {
+    weight: 1,
+    inject: forAWhile(900_000, 1_500_000, (node, { chance }) => {
+      node.loseJournals([...node.disk.journals.keys()].filter(() => chance.happens(0.8)))
+      node.path.set(true, true)
+      return () => node.path.set(false, false)
     }),
   },
   agent_frozen: {

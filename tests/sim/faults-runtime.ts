@@ -47,6 +47,16 @@ export const RUNTIME_FAULTS = {
       }
     }),
   },
+  /** Ours, of a life that nobody remembers. */
+  stray_left: {
+    weight: 3,
+    inject: onNode((node, { world, chance, hit }) => void (world.strangers.plant(node, true, chance) && hit())),
+  },
+  /** It looks like ours and is not. */
+  stranger_left: {
+    weight: 2,
+    inject: onNode((node, { world, chance, hit }) => void (world.strangers.plant(node, false, chance) && hit())),
+  },
   events_lost: {
     weight: 3,
     inject: forAWhile(5000, 300_000, (node) => {

@@ -126,6 +126,12 @@ export function journalRules(ledger: Ledger): Watcher {
   return {
     journalled(node, { record, transitions }, before) {
       const { id } = record.desired
+      const runs = ALIVE.has(record.phase.kind) && transitions.some(({ to }) => ALIVE.has(to.kind))
+      if (runs && !ledger.started.has(record.nonce))
+        ledger.violate(
+          'what runs is what was started',
+          `${node.nodeId} wrote ${id}/${record.incarnation} ${record.phase.kind}, which never ran`,
+        )
       if (record.episode && AT_REST.has(record.phase.kind))
         ledger.violate('one outcome per episode', `${node.nodeId} wrote ${id} ${record.phase.kind}, and its episode goes on`)
       let seq = before?.seq

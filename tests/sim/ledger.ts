@@ -43,6 +43,7 @@ export interface Watcher {
   startAsked?(node: SimNode, want: Wanted): void
   startAnswered?(node: SimNode, want: Wanted): void
   stopAsked?(node: SimNode, object: FakeObject): void
+  removeAsked?(node: SimNode, object: FakeObject): void
   paused?(note: ObjectNote, paused: boolean): void
   journalled?(node: SimNode, line: JournalLine, before: AgentRecord | undefined): void
   said?(line: Line): void
@@ -64,6 +65,8 @@ export class Ledger {
   readonly #records = new Map<NodeId, Map<InstanceId, AgentRecord>>()
   readonly #hash = createHash('sha256')
   readonly #lines: string[] = []
+  /** Nonces of all that ever ran. */
+  readonly started = new Set<string>()
   #world = 0
 
   constructor(time: SimTime) {
@@ -126,10 +129,11 @@ export class Ledger {
     if (change === 'started') {
       const note: ObjectNote = { node, object, startedMs: this.#time.nowMs, endedBy: null }
       this.#notes.set(object, note)
+      this.started.add(object.want.nonce)
       const live = this.live.get(id) ?? new Set()
       this.live.set(id, live)
       live.add(note)
-      for (const watcher of this.watchers) watcher.started?.(note)
+      if (!byWorld) for (const watcher of this.watchers) watcher.started?.(note)
       return
     }
     const note = this.#notes.get(object)
@@ -155,6 +159,11 @@ export class Ledger {
   stopAsked(node: SimNode, object: FakeObject): void {
     this.trace(`${node.nodeId} asks to stop ${object.want.id}/${object.want.incarnation}`)
     for (const watcher of this.watchers) watcher.stopAsked?.(node, object)
+  }
+
+  removeAsked(node: SimNode, object: FakeObject): void {
+    this.trace(`${node.nodeId} asks to remove ${object.want.id}/${object.want.incarnation}`)
+    for (const watcher of this.watchers) watcher.removeAsked?.(node, object)
   }
 
   journalled(node: SimNode, id: InstanceId, line: JournalLine): void {

@@ -8,18 +8,20 @@ const ROOT = join(import.meta.dirname, '../..')
 const [name, seeds] = process.argv.slice(2)
 const mutation = MUTATIONS.find((one) => one.name === name)
 if (!mutation) throw new Error(`no mutation ${name}`)
-const edits = [mutation, ...(mutation.also ? [mutation.also] : [])]
-const byUrl = new Map(edits.map((edit) => [pathToFileURL(join(ROOT, edit.file)).href, edit]))
-const left = new Set(edits)
+const byUrl = Map.groupBy(mutation.edits, ({ file }) => pathToFileURL(join(ROOT, file)).href)
+const left = new Set(mutation.edits)
 registerHooks({
   load(loading, context, next) {
     const loaded = next(loading, context)
-    const edit = byUrl.get(loading)
-    if (!edit) return loaded
-    const source = String(loaded.source)
-    if (source.split(edit.from).length !== 2) throw new Error(`${name}: its text stands not exactly once in ${edit.file}`)
-    left.delete(edit)
-    return { ...loaded, source: source.replace(edit.from, () => edit.to) }
+    const edits = byUrl.get(loading)
+    if (!edits) return loaded
+    let source = String(loaded.source)
+    for (const edit of edits) {
+      if (source.split(edit.from).length !== 2) throw new Error(`${name}: its text stands not exactly once in ${edit.file}`)
+      source = source.replace(edit.from, () => edit.to)
+      left.delete(edit)
+    }
+    return { ...loaded, source }
   },
 })
 

@@ -63,6 +63,11 @@ export class SimNode {
   readonly #residue = memoryResidue()
   readonly #startedMs = new WeakMap<FakeObject, number>()
   readonly #ill = new Map<InstanceId, number>()
+  /** Ids of objects that are of no instance of this control plane. */
+  readonly strangers = new Set<InstanceId>()
+  /** When the present life of its agent began, and when its runtime last went away or came back; by the clock that never jumps. */
+  bornMs = 0
+  awayMs = 0
   /** It stays down until somebody boots it. */
   held = false
   readonly #deps: NodeDeps
@@ -78,7 +83,14 @@ export class SimNode {
     this.machine = new MachineTime(deps.time)
     this.#machineClock = new LifeClock(this.machine, deps.chance(nodeId, 'machine'))
     this.disk = new SimDisk(deps.chance(nodeId, 'disk'))
-    this.runtime = createFakeDriver({ clock: this.#machineClock }).control
+    const { control } = createFakeDriver({ clock: this.#machineClock })
+    let isReachable = true
+    const reachable = (on: boolean) => {
+      if (on !== isReachable) this.awayMs = this.machine.elapsedMs()
+      isReachable = on
+      control.reachable(on)
+    }
+    this.runtime = { ...control, reachable }
     this.runtime.world.listen((object, change) => {
       if (change === 'started') this.#startedMs.set(object, this.machine.elapsedMs())
       deps.ledger.objectChanged(this, object, change)
@@ -96,6 +108,7 @@ export class SimNode {
       return
     }
     this.lives += 1
+    this.bornMs = this.machine.elapsedMs()
     const { time, ledger, chance, listener } = this.#deps
     const number = this.lives
     const random = chance(this.nodeId, 'life', number)
@@ -106,8 +119,12 @@ export class SimNode {
       onStart: (want) => ledger.startAsked(this, want),
       onAnswer: (want) => ledger.startAnswered(this, want),
       onStop: (target) => {
-        const object = this.runtime.world.find(target)
-        if (object && object.want.nonce === target.nonce) ledger.stopAsked(this, object)
+        const object = this.#objectOf(target)
+        if (object) ledger.stopAsked(this, object)
+      },
+      onRemove: (target) => {
+        const object = this.#objectOf(target)
+        if (object) ledger.removeAsked(this, object)
       },
       onCheck: (target, passed) => this.#checked(target, passed),
     })
@@ -234,8 +251,15 @@ export class SimNode {
     this.#traps = []
   }
 
+  /** Of instances that live there. */
   ids(): readonly InstanceId[] {
-    return [...new Set(this.runtime.world.objects.filter(({ state }) => state !== 'dead').map(({ want }) => want.id))].sort()
+    const living = this.runtime.world.objects.filter(({ state, want }) => state !== 'dead' && !this.strangers.has(want.id))
+    return [...new Set(living.map(({ want }) => want.id))].sort()
+  }
+
+  #objectOf(target: Target): FakeObject | undefined {
+    const object = this.runtime.world.find(target)
+    return object?.want.nonce === target.nonce ? object : undefined
   }
 
   #checked(target: Target, passed: boolean): void {

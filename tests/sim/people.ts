@@ -91,11 +91,19 @@ export class People {
   /** Envs as last asked for and acknowledged: replicas, or null = deleted. */
   readonly envs = new Map<string, { replicas: number | null; revision: number; id: string }>()
   asked = 0
+  /** Answers get lost on their way; what was asked for is done. */
+  unanswered = false
   launched = 0
   readonly #deps: PeopleDeps
+  readonly #verbs = new Map<string, number>()
 
   constructor(deps: PeopleDeps) {
     this.#deps = deps
+  }
+
+  /** How often it was asked for; a repeated request is one. */
+  timesAsked(verb: VerbName, id: InstanceId): number {
+    return this.#verbs.get(`${verb} ${id}`) ?? 0
   }
 
   async launch(): Promise<void> {
@@ -109,6 +117,7 @@ export class People {
 
   async verb(verb: VerbName, id: InstanceId): Promise<void> {
     const route = ROUTE_OF[verb]
+    this.#verbs.set(`${verb} ${id}`, this.timesAsked(verb, id) + 1)
     const answer = await this.#ask(route, id, (life) => verbHandlers(life)[route] as AnyHandler, { params: { id }, query: {} })
     this.#note(verb, answer)
   }
@@ -165,7 +174,7 @@ export class People {
         const answer = await Promise.race([handlerOf(deps)(context), late])
         const how = answer === null ? 'no answer' : answer.ok ? 'ok' : answer.error.code
         ledger.trace(`ann asks ${number} ${name} ${target}: ${how}`)
-        if (answer !== null && (answer.ok || ERRORS[answer.error.code].retry !== 'soon')) {
+        if (answer !== null && !(this.unanswered && chance.happens(0.6)) && (answer.ok || ERRORS[answer.error.code].retry !== 'soon')) {
           if (!answer.ok && answer.error.code === 'name_taken')
             ledger.violate('an idempotent request takes effect once', `${name} ${target}: ${answer.error.detail}`)
           return answer

@@ -14,7 +14,9 @@ import { MemoryStore } from './memory-store.ts'
 import { SimNode } from './node.ts'
 import { People } from './people.ts'
 import { type Entry, endOf, quietFrom, type Size, scheduleOf } from './schedule.ts'
+import { requestRules, stepRules } from './steps.ts'
 import { Store } from './store-watch.ts'
+import { Strangers } from './strangers.ts'
 import { Voices } from './told.ts'
 import { withoutRealTime } from './unreal.ts'
 import type { World } from './world.ts'
@@ -125,9 +127,12 @@ async function makeWorld(seed: number, size: Size) {
   const nodes = names.map((nodeId) => new SimNode(nodeId, { time, ledger, chance: streams, listener }))
   const people = new People({ time, ledger, controls, org, chance: streams('people') })
   const voices = new Voices(ledger, time, store)
-  ledger.watchers.push(objectRules(ledger, store), killRules(ledger, store), journalRules(ledger), voices)
+  const rules = [objectRules(ledger, store), killRules(ledger, store), journalRules(ledger), stepRules(ledger, store), voices]
+  const strangers = new Strangers(ledger, store)
+  ledger.watchers.push(...rules, strangers)
   commitRules(ledger, store, nodes)
-  const world: World = { seed, time, ledger, database, org, nodes, controls, people, chance: streams, mend: [] }
+  requestRules(ledger, store, people)
+  const world: World = { seed, time, ledger, database, org, nodes, controls, people, strangers, chance: streams, mend: [] }
   settleIn(world, size)
   return { world, store, voices }
 }

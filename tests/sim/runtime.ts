@@ -27,6 +27,7 @@ export interface CallHooks {
   readonly onCall: (verb: Verb, moment: 'before' | 'after') => void
   readonly onStart: (want: Wanted) => void
   readonly onStop: (target: Target) => void
+  readonly onRemove: (target: Target) => void
   /** The runtime has made it, or will not; the agent hears of it a little later. */
   readonly onAnswer: (want: Wanted) => void
   /** A check of it passed, or did not: it failed, or took long. */
@@ -100,6 +101,7 @@ export class SimDriver implements Driver {
     return this.#call('stop', signal, (inner) => this.#inner.stop(target, options, inner))
   }
   remove(target: Target, signal: AbortSignal) {
+    this.#hooks.onRemove(target)
     return this.#call('remove', signal, (inner) => this.#inner.remove(target, inner))
   }
   pause(target: Target, signal: AbortSignal) {

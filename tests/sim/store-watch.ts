@@ -1,5 +1,6 @@
 // Watches what is committed to the database of a simulation: each wish of each instance, what was deleted, and that the logs of the store
 // have no gap. It joins the database as a replica that is always connected, so it hears of a commit in the moment of it.
+import type { Transition } from '../../src/contracts/agent-protocol.ts'
 import type { InstanceId } from '../../src/contracts/ids.ts'
 import type { ChangeKey } from '../../src/control/model/event.ts'
 import type { InstanceRecord } from '../../src/control/model/instance.ts'
@@ -14,6 +15,7 @@ interface Wish {
 }
 
 type OnCommit = (now: InstanceRecord, before: InstanceRecord | undefined) => void
+type OnStep = (id: InstanceId, step: Transition) => void
 
 export class Store {
   readonly deleted = new Set<InstanceId>()
@@ -27,6 +29,7 @@ export class Store {
   readonly #last = new Map<InstanceId, InstanceRecord>()
   readonly #history = new Map<InstanceId, { seq: number; state: string | null }>()
   readonly #heard: OnCommit[] = []
+  readonly #stepped: OnStep[] = []
   #cursor = 0
 
   constructor(database: MemoryDatabase, ledger: Ledger) {
@@ -37,6 +40,11 @@ export class Store {
 
   onCommit(heard: OnCommit): void {
     this.#heard.push(heard)
+  }
+
+  /** Of each stored step but those of instances that are excused. */
+  onStep(stepped: OnStep): void {
+    this.#stepped.push(stepped)
   }
 
   wish(id: InstanceId, generation: number): Wish | undefined {
@@ -85,8 +93,11 @@ export class Store {
       // `lost` is the control plane's word; the agent that speaks again goes on from where it was.
       if (!this.excused(now) && known.state !== null && known.state !== 'lost' && step.from !== known.state)
         this.#ledger.violate('transitions in order', `${id}: stored ${step.from} > ${step.to.kind} in state ${known.state}`)
-      const key = `${step.from ?? '[*]'} > ${step.to.kind}`
-      this.transitions.set(key, (this.transitions.get(key) ?? 0) + 1)
+      if (!this.excused(now)) {
+        const key = `${step.from ?? '[*]'} > ${step.to.kind}`
+        this.transitions.set(key, (this.transitions.get(key) ?? 0) + 1)
+        for (const stepped of this.#stepped) stepped(id, step)
+      }
       known.seq = step.seq
       known.state = step.to.kind
     }

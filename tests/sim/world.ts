@@ -7,6 +7,7 @@ import type { Ledger } from './ledger.ts'
 import type { MemoryDatabase } from './memory-database.ts'
 import type { SimNode } from './node.ts'
 import type { People } from './people.ts'
+import type { Strangers } from './strangers.ts'
 
 export interface World {
   readonly seed: number
@@ -17,6 +18,7 @@ export interface World {
   readonly nodes: readonly SimNode[]
   readonly controls: readonly SimControl[]
   readonly people: People
+  readonly strangers: Strangers
   readonly chance: (...names: readonly (string | number)[]) => Chance
   /** What is to be undone at the end, when all faults are over. */
   readonly mend: (() => void)[]

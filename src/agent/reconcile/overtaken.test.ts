@@ -1,6 +1,7 @@
 // Lives the planner did not begin itself, and wishes that overtake a start.
 import { describe, expect, test } from 'vitest'
-import { specOf, World } from '../../../tests/support/plan-world.ts'
+import { POLICY, specOf, World } from '../../../tests/support/plan-world.ts'
+import { failure } from '../../contracts/errors.ts'
 import type { SeenObject } from '../model/plan.ts'
 import { plan } from './plan.ts'
 
@@ -54,6 +55,25 @@ describe('the journal of an instance was lost, its objects were not', () => {
       expect(world.record.phase).toMatchObject({ kind: want, reason: 'requested' })
       expect(world.alive()).toEqual([])
       if (want === 'deleted') expect(world.objects).toEqual([])
+    },
+  )
+  test.each(['on', 'observe', 'off'] as const)(
+    'a start that the runtime failed before the life it replaces was stopped is made again by itself, with recovery %s',
+    (mode) => {
+      const world = new World()
+      world.policy = { ...POLICY, mode }
+      world.objects = [object({ nonce: 'of a lost journal', state: 'running' })]
+      world.reachable = false
+      const begun = plan(world.record, world.facts(null))
+      const away = failure('runtime_unreachable', 'away')
+      world.record = plan(begun.record, world.facts({ action: 'prepare', ok: false, failure: away })).record
+      expect(world.settle().kind).toBe('failed')
+      world.reachable = true
+      world.settle()
+      expect([world.kind, world.actions]).toEqual(['failed', []])
+      world.toWake()
+      expect(world.kind).toBe('running')
+      expect(world.alive()).toMatchObject([{ incarnation: 2, nonce: world.record.nonce }])
     },
   )
   test('a shutdown does not wait for a runtime in which this agent started nothing', () => {

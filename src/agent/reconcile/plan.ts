@@ -97,12 +97,27 @@ function planEnded(record: InstanceRecord, facts: Facts): Step {
   const asked = desired.restartSeq > acted.restartSeq || desired.recoverSeq > acted.recoverSeq
   const isOff = phase.kind === 'failed' && phase.reason === 'recovery_off'
   if (isOff && facts.policy.mode === 'on' && !asked && !specChanged(record)) return selfRecovered(record, facts) ?? takenUp(record, facts)
-  if (wishOf(desired) <= attemptGeneration) return selfRecovered(record, facts) ?? step(record, 'at rest')
+  if (wishOf(desired) <= attemptGeneration) return selfRecovered(record, facts) ?? replaced(record, facts) ?? step(record, 'at rest')
   if (healed && !asked && !specChanged(record)) {
     if (record.phase.kind === 'failed') return beginAttempt(record, facts, 'healer', false)
     return step({ ...record, acted: { ...acted, healSeq: desired.healSeq } }, 'nothing to heal')
   }
   return desired.recoverSeq > acted.recoverSeq ? forced(record, facts) : beginAttempt(record, facts, 'requested', true)
+}
+
+/** How long a start is left alone that failed before it could replace what an earlier life left running. */
+const REPLACE_AGAIN_MS = 30_000
+
+/**
+ * Its start failed before what runs of a life without a journal was stopped for it: the runtime was away, and nobody heals what recovery
+ * leaves alone or what is wished paused. Failed means that nothing of it runs, so the start is made again.
+ */
+function replaced(record: InstanceRecord, facts: Facts): Step | undefined {
+  const { phase } = record
+  if (phase.kind !== 'failed' || facts.seen.kind === 'unknown' || olderAlive(record, facts.seen.objects).length === 0) return undefined
+  const dueMs = phase.sinceMs + REPLACE_AGAIN_MS
+  if (tooEarly(phase.sinceMs, dueMs, facts.nowMs)) return step(record, 'an earlier life of it runs', { wakeAtMs: dueMs })
+  return beginAttempt(record, facts, 'requested', true)
 }
 
 /** Recovery was switched off in the middle of an automatic attempt, and nothing of it lives. */
