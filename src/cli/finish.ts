@@ -34,7 +34,7 @@ export async function finish(given: Finish): Promise<Outcome> {
     return ok(EXIT.ok)
   }
   await out.note(`${given.what} ${instance.name} (${instance.id}); waiting until it is ${awaited}`)
-  return waitAndTell({ ...given, id: instance.id, awaited, timeoutMs: given.timeoutMs ?? WAIT_TIMEOUT_MS })
+  return waitAndTell({ ...given, proven: true, id: instance.id, awaited, timeoutMs: given.timeoutMs ?? WAIT_TIMEOUT_MS })
 }
 
 export interface Waiting extends Standard {

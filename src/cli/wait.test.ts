@@ -40,6 +40,27 @@ test.each([
   expect(err).toContain('holdfast recover web')
 })
 
+const unproven = { state: 'running', reason: 'started', incarnation: 1, health: { status: 'starting' as const, checks: [] } }
+
+test.each([
+  ['launch', ['launch', '--wait', '--wait-timeout', '20s', '--', 'x']],
+  ['start', ['start', 'web', '--wait']],
+  ['restart', ['restart', 'web', '--wait']],
+])(
+  '%s is not content with a start: it waits for the proof of life, which one that ends a moment later does not give',
+  async (_what, args) => {
+    const gated = { ...unproven, reason: 'waiting_for_checks', incarnation: 2 }
+    const proven = await run(args, unproven, gated, gated, { reason: 'verified', incarnation: 2 })
+    expect(proven.code).toBe(0)
+    expect(proven.asked.filter(({ method }) => method === 'GET').length).toBeGreaterThanOrEqual(4)
+    expect((await run(args, unproven, { ...looping, incarnation: 3 })).code).toBe(8)
+  },
+)
+
+test('wait itself looks at the state and nothing else', async () => {
+  expect(await run(['wait', 'web', 'running'], unproven, looping)).toMatchObject({ code: 0 })
+})
+
 test('nor through a quarantine', async () => {
   const { code, err } = await run(['start', 'web', '--wait'], { state: 'quarantined', reason: 'attempts_exhausted', last_error: died })
   expect(code).toBe(8)

@@ -30,14 +30,24 @@ export interface Standard {
   readonly afterIncarnation?: number
   /** A crash loop is waited through: the next attempt may be the good one. Whoever has just started something wants to hear of it instead. */
   readonly patient?: boolean
+  /** `running` is a start that has proved itself (docs/models/recovery.md: verified), not one that may end in the next moment. */
+  readonly proven?: boolean
 }
 
-export function judge(instance: InstanceView, awaited: Awaited, { afterIncarnation = -1, patient = false }: Standard = {}): Prospect {
+/** Running, and its proof of life is still to come. */
+const UNPROVEN: ReadonlySet<string> = new Set(['started', 'waiting_for_checks'])
+
+export function judge(
+  instance: InstanceView,
+  awaited: Awaited,
+  { afterIncarnation = -1, patient = false, proven = false }: Standard = {},
+): Prospect {
   const { state, health } = instance
   if (state === awaited && awaited !== 'running') return 'reached'
   // What it says of itself is still about an older wish.
   if (instance.desired.observed_generation < instance.desired.generation) return 'waiting'
   const current = instance.incarnation > afterIncarnation
+  if (proven && state === 'running' && awaited === 'running' && UNPROVEN.has(instance.reason)) return 'waiting'
   if (current && reached(state, health.status, awaited)) return 'reached'
   const hopeless = !patient && state === 'crash_looping' && (awaited === 'running' || awaited === 'healthy')
   return hopeless || isOver(instance, awaited) ? 'never' : 'waiting'
