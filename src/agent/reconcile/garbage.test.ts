@@ -80,7 +80,7 @@ describe('a stray', () => {
     expect(garbage(facts({ ...world, elapsedMs: GRACE_MS, since: claimed.since })).candidates).toMatchObject([{ due: false }])
   })
   test('at most so many are due at once: the oldest first, and those that are not due yet not at all', () => {
-    const found = (ns: readonly number[]) => ({ runtimes: [view(ns.map((n) => object(n)))] })
+    const found = (ns: readonly number[]) => ({ runtimes: [view(ns.map((n) => object(n, { alive: false })))] })
     const first = garbage(facts(found([3])))
     const second = garbage(facts({ ...found([2, 3]), elapsedMs: 5, since: first.since }))
     const third = garbage(facts({ ...found([1, 2, 3]), elapsedMs: 10, since: second.since }))
