@@ -55,6 +55,12 @@ async function keep(kept: Map<InstanceId, Lines>, id: InstanceId, line: JournalL
   return OK
 }
 
+function recorded() {
+  const logs: { level: string; msg: string }[] = []
+  const say = (level: string) => (msg: string) => void logs.push({ level, msg })
+  return { logs, log: { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') } }
+}
+
 export function agent(
   world = createFakeDriver({ clock: new ManualClock() }),
   clock = new ManualClock(),
@@ -62,11 +68,10 @@ export function agent(
   concurrencyMax = 4,
 ) {
   const { driver, control } = world
-  const logs: { level: string; msg: string }[] = []
+  const { log, logs } = recorded()
   const told: string[] = []
+  const settings = { policy: POLICY }
   const looking: { before: () => void } = { before() {} }
-  const say = (level: string) => (msg: string) => void logs.push({ level, msg })
-  const log = { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') }
   const ledger = createLedger(() => OK)
   const residue = memoryResidue()
   const deps = executingOf(
@@ -93,7 +98,7 @@ export function agent(
       kept.delete(id)
       return OK
     },
-    policyFor: () => POLICY,
+    policyFor: () => settings.policy,
     modesFor: () => MODES_ON,
     gate,
     gated: () => false,
@@ -115,6 +120,7 @@ export function agent(
     logs,
     told,
     looking,
+    settings,
     kept,
     ledger,
     residue,

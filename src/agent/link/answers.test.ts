@@ -161,6 +161,29 @@ describe('requests of the control plane', () => {
     expect(control.ofType('chunk')).toHaveLength(PER_WINDOW + 3)
   })
 
+  test('what waits for credit goes in its order, also when there is room for something smaller behind it', async () => {
+    const control = await startControl()
+    const tiny = chunkOf('YQ==')
+    const { connected } = startLink(control.url, {
+      onRequest: async (_request, send) => {
+        for (let n = 0; n < PER_WINDOW; n += 1) await send(FULL)
+        await Promise.all([send(FULL), send(tiny)])
+        return answered
+      },
+    })
+    await connected()
+    control.send({ type: 'request', requestId: 'r1', request: stats, windowBytes })
+    await eventually('the window is used up', () => control.ofType('chunk').length >= PER_WINDOW)
+    control.send({ type: 'credit', requestId: 'r1', bytes: chunkCost(FULL) + chunkCost(tiny) })
+    await eventually('all is sent', () => control.ofType('reply').length === 1)
+    expect(
+      control
+        .ofType('chunk')
+        .map(({ chunk }) => chunk.data.length)
+        .slice(PER_WINDOW),
+    ).toEqual([FULL.data.length, tiny.data.length])
+  })
+
   test('a request that waits for its reader holds up no other one, no observation and no heartbeat', async () => {
     const control = await startControl()
     const { handed, onRequest } = flood(5 * PER_WINDOW)

@@ -27,6 +27,21 @@ test('T35: HEAL-12 a second agent on the same journal and runtime adopts: nothin
   expect(first.control.live(ID)).toHaveLength(1)
 })
 
+test('C42: a wish older than what was adopted is none', async () => {
+  const first = agent()
+  first.instances.setDesired([desired({ generation: 5 })])
+  await first.clock.advance(20_000)
+  await first.instances.close()
+  const last = first.kept.get(ID)?.lines.at(-1)
+  if (!last) throw new Error('nothing was journalled')
+  const second = agent({ driver: first.control.reopen(), control: first.control }, first.clock, first.kept)
+  second.instances.adopt([{ last, transitions: [] }])
+  await second.scanner.scan('fake')
+  second.instances.setDesired([desired({ generation: 4, want: 'stopped' })])
+  await second.clock.advance(2000)
+  expect(second.entry()?.record).toMatchObject({ incarnation: 1, phase: { kind: 'running' }, desired: { generation: 5, want: 'running' } })
+})
+
 test('shutdown stops every workload without touching what is wished', async () => {
   const one = agent()
   one.instances.setDesired([desired()])
@@ -99,6 +114,17 @@ test('an adopted instance in no need of a change is told of once it has been see
   await second.scanner.scan('fake')
   await second.clock.advance(10)
   expect(second.told).toEqual([])
+})
+
+test('an end of another object of the same number is looked into, not believed', async () => {
+  const one = agent()
+  one.instances.setDesired([desired()])
+  await one.clock.advance(20_000)
+  const { incarnation = 0 } = one.entry()?.record ?? {}
+  one.instances.ended(ID, { incarnation, nonce: 'another', exit: { code: 1, signal: null, oom: false, atMs: 1 } })
+  await one.clock.advance(100)
+  expect(one.entry()?.record).toMatchObject({ incarnation, phase: { kind: 'running' } })
+  expect(one.logs.map(({ msg }) => msg)).not.toContain('orphaned vm detected')
 })
 
 test('an end told while a look is under way is not undone by what that look saw', async () => {

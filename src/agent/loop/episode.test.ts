@@ -190,3 +190,18 @@ test.each([1, 2])(
     expect(one.entry()?.record).toMatchObject({ incarnation: which === 1 ? 3 : 2, phase: { kind: 'running' } })
   },
 )
+
+test('T01: recovery switched off on the node lets go of a start that hangs, at once', async () => {
+  const one = agent()
+  one.instances.setDesired([desired()])
+  await one.clock.advance(20_000)
+  one.control.hangNext('start')
+  one.control.exit(ID, { signal: 'SIGKILL' })
+  await one.clock.advance(1000)
+  expect(one.kind()).toBe('starting')
+  one.settings.policy = { ...one.settings.policy, mode: 'off' }
+  one.instances.settingsChanged()
+  await one.clock.advance(1000)
+  expect(one.entry()?.record.phase).toMatchObject({ kind: 'failed', reason: 'recovery_off' })
+  expect(one.control.live(ID)).toEqual([])
+})

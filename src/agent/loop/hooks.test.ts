@@ -77,15 +77,19 @@ test('T42: one line of JSON with who, what, why and when; those of one instance 
     error: null,
     at: '1970-01-01T00:00:00.000Z',
   })
-  for (const _ of LIFE) {
+  // What comes while one runs waits behind those before it.
+  hooks.tell(record(), [step('stopped', 'deleted')])
+  expect(names()).toEqual(['1 created'])
+  for (const _ of [...LIFE, 'deleted']) {
     runs.at(-1)?.end(ok(0))
     await clock.advance(1)
   }
-  expect(names()).toEqual(['1 created', '1 started', '1 stopped'])
+  expect(names()).toEqual(['1 created', '1 started', '1 stopped', '1 deleted'])
   expect([...counts]).toEqual([
     ['created ok', 1],
     ['started ok', 1],
     ['stopped ok', 1],
+    ['deleted ok', 1],
   ])
 })
 

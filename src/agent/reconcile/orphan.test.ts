@@ -28,6 +28,19 @@ test('T13: a control socket that is gone while the process lives is an orphan of
   expect(world.actions).toHaveLength(before)
 })
 
+test.each<[string, Partial<World['policy']>, Partial<World['verdict']>]>([
+  ['it must be known to be ill: not being ready is no reason', {}, { reason: null }],
+  ['recovery must be on', { mode: 'observe' }, {}],
+  ['recovery must not be off', { mode: 'off' }, {}],
+  ['data loss must be permitted', { allowDataLoss: false }, {}],
+])('HEAL-7: checks alone end what lives only where each of these holds: %s', (_, policy, verdict) => {
+  const world = up()
+  world.verdict = { ...UNHEALTHY, ...verdict }
+  world.policy = { ...POLICY, allowDataLoss: true, ...policy }
+  world.settle().pass(60_000)
+  expect([world.kind, world.record.incarnation, kindsOf(world).includes('stop')]).toEqual(['degraded', 1, false])
+})
+
 test('T16: a paused one that dies is replaced and paused again; its start is proven when it runs', () => {
   const world = up()
   world.wish({ want: 'paused' })

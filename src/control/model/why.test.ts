@@ -325,3 +325,11 @@ test('every state has a text', () => {
 test.each(CASES)('%s', (name, instance, more) => {
   expect(`${name}\n${why(instance, more)}\n`).toMatchSnapshot()
 })
+
+test('the way out of its last error is not the question that was just asked', () => {
+  const phase = phaseOf('failed', { lastError: { code: 'stop_failed', detail: 'no', atMs: NOW } })
+  const instance = instanceOf({ name: 'web', phase, nodeId: nodeId('n1') })
+  const { last_error } = explain({ instance, node: null, heal: null, nodesKnown: 1, storeBlocked: null, nowMs: NOW })
+  expect(last_error?.next).toMatch(/\w/)
+  expect(last_error?.next).not.toContain('holdfast why')
+})
