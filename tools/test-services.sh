@@ -106,7 +106,7 @@ run_dockerd() {
     --cgroup-parent "$(cgroup_parent)" --shutdown-timeout 5
 }
 
-# The test image is built from the machine's busybox: nothing is pulled. `noshell` holds one program and no shell.
+# The test images are built from the machine's busybox and perl: nothing is pulled. `noshell` holds one program and no shell.
 import_images() {
   local busybox root=$dir/image applet
   busybox=$(command -v busybox) || die 'no busybox found; run: tools/test-services.sh install'
@@ -124,6 +124,22 @@ import_images() {
   cp "$busybox" "$root/bin/sleep"   # busybox acts as the program whose name it is called by
   printf 'root:x:0:0:root:/root:/bin/sleep\n' >"$root/etc/passwd"
   tar -C "$root" --numeric-owner -c . | docker_ import -c 'CMD ["/bin/sleep","3600"]' - holdfast-test/noshell:1 >/dev/null
+  rm -rf "$root"
+  if command -v perl >/dev/null; then import_perl; fi
+}
+
+# Any Debian image has a perl; this one holds nothing else.
+import_perl() {
+  local root=$dir/image perl library
+  perl=$(readlink -f "$(command -v perl)")
+  mkdir -p "$root/usr/bin" "$root/tmp"
+  # /usr/lib may be what /lib is a link to; the program asks for both names.
+  for library in $(ldd "$perl" | grep -o '/[^ ]*'); do mkdir -p "$root${library%/*}"; cp -L "$library" "$root$library"; done
+  cp "$perl" "$root/usr/bin/perl"
+  for library in $("$perl" -e 'use strict; use Socket; print join "\n", values %INC, grep { -e } map { "$_/auto/Socket/Socket.so" } @INC'); do
+    mkdir -p "$root${library%/*}"; cp -L "$library" "$root$library"
+  done
+  tar -C "$root" --numeric-owner -c . | docker_ import -c 'CMD ["/usr/bin/perl","-v"]' - holdfast-test/perl:1 >/dev/null
   rm -rf "$root"
 }
 

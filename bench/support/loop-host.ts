@@ -1,8 +1,8 @@
 // Other ways of running the same workloads, for the arms of the chaos bench: nobody at all, and a shell loop.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createServer } from 'node:net'
 import { OK, ok } from '../../src/base/result.ts'
 import type { Host } from '../../src/cli/chaos/host.ts'
+import { freePort } from './free-port.ts'
 
 /** `again`: a shell starts the program anew whenever it has ended, at once and for ever. */
 export function loopHost(again: boolean): Host {
@@ -35,13 +35,4 @@ export function loopHost(again: boolean): Host {
       return OK
     },
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((done) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => done(typeof address === 'object' && address ? address.port : 0))
-    })
-  })
 }

@@ -19,6 +19,12 @@ export const GUARDS = {
     text: '(_event, name) => this.#changed(tracked, name)',
     without: '(_event, _name) => undefined',
   },
+  engineEvents: {
+    name: 'the events of the Docker Engine (the periodic scan still tells)',
+    file: 'src/agent/drivers/docker/watcher.ts',
+    text: 'if (event.ok) this.#deps.onEvent(event.value, clock.wallMs())',
+    without: 'if (event.ok) void event.value',
+  },
   dataLoss: {
     name: 'never kill what lives unless allow_data_loss',
     file: 'src/agent/reconcile/running.ts',

@@ -15,7 +15,7 @@ export const checked = (launch: Partial<InstanceInput>): Partial<InstanceInput> 
 
 const HANG_MS = 8000
 
-interface Hang extends Pick<Scenario, 'name' | 'does' | 'usual'>, Pick<Strike, 'group' | 'expects' | 'cause' | 'whyAfterMs'> {
+interface Hang extends Pick<Scenario, 'name' | 'does' | 'usual'>, Pick<Strike, 'group' | 'expects' | 'cause' | 'whyAfterMs' | 'orphans'> {
   readonly allowDataLoss: boolean
   /** Ends by itself after this long, and is watched until it runs again; null: without end. */
   readonly hangMs: number | null
@@ -63,6 +63,7 @@ export const hang = hangScenario({
   hangMs: HANG_MS,
   group: 'hang, to be left alone',
   expects: 'patience',
+  orphans: true,
   cause: /check .*fails|checks fail/,
   whyAfterMs: HANG_MS - 500,
 })

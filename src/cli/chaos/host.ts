@@ -2,7 +2,7 @@
 import { OK, ok, type Result } from '../../base/result.ts'
 import type { Client } from '../../client/client.ts'
 import type { Failure } from '../../contracts/errors.ts'
-import type { InstanceInput } from '../../contracts/spec.ts'
+import type { InstanceInput, Runtime } from '../../contracts/spec.ts'
 
 export interface Target {
   readonly id: string
@@ -19,7 +19,7 @@ export interface Host {
   /** The state it is said to be in; null: gone, or nobody answers. */
   state(target: Target): Promise<string | null>
   wish(target: Target, wish: Wish): Promise<Result<void, Failure>>
-  /** All parts answer: the control plane, its store, each node. */
+  /** All parts answer: the control plane, its store, each node and its runtime. */
   whole(): Promise<boolean>
   /** Things said about an instance, such as that its limits are not enforced here. */
   notes(target: Target): Promise<readonly string[]>
@@ -27,7 +27,7 @@ export interface Host {
 
 const ROUTE = { stop: 'stopInstance', start: 'startInstance', restart: 'restartInstance', delete: 'deleteInstance' } as const
 
-export function holdfastHost(client: Client): Host {
+export function holdfastHost(client: Client, runtime: Runtime = 'process'): Host {
   const view = (target: Target) => client.call('getInstance', { params: { id: target.id } })
   return {
     async launch(input) {
@@ -36,7 +36,8 @@ export function holdfastHost(client: Client): Host {
     },
     async port(target) {
       const found = await view(target)
-      return found.ok ? (found.value.addresses.find(({ name }) => name === 'beat')?.port ?? null) : null
+      // 0: an engine has not said yet which one it chose.
+      return found.ok ? found.value.addresses.find(({ name }) => name === 'beat')?.port || null : null
     },
     async why(target) {
       const answer = await client.call('whyInstance', { params: { id: target.id } })
@@ -52,7 +53,8 @@ export function holdfastHost(client: Client): Host {
     },
     async whole() {
       const nodes = await client.call('listNodes', { query: { limit: 200 } })
-      return nodes.ok && nodes.value.items.length > 0 && nodes.value.items.every(({ connected }) => connected)
+      if (!nodes.ok || nodes.value.items.length === 0) return false
+      return nodes.value.items.every((node) => node.connected && node.runtimes.some((one) => one.runtime === runtime && one.usable))
     },
     async notes(target) {
       const found = await view(target)

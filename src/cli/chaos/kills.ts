@@ -1,11 +1,12 @@
 // Processes that die at bad moments: again while they start, all at once, in the middle of being made, or without end.
-import { readdirSync, readFileSync } from 'node:fs'
-import { readFile, rm } from 'node:fs/promises'
+import { readdirSync } from 'node:fs'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { OK } from '../../base/result.ts'
 import { eachOnce } from './each-once.ts'
 import type { Target } from './host.ts'
+import { environmentOf } from './own-process.ts'
 import type { Rig } from './rig.ts'
 import type { Scenario } from './scenario.ts'
 import { signalIfAlive } from './signal.ts'
@@ -32,10 +33,13 @@ export const killDuringRecovery: Scenario = {
 
 async function killTwice(rig: Rig, target: Target, watchMs: number): Promise<void> {
   const afterMs = rig.random.fraction() * 900
-  const first = await rig.strike({ ...kill(rig, target), group: 'first kill', watchMs: 30_000, whyAfterMs: 50 })
-  if (first.recoveredMs === null) return
+  // Not asked why: the second kill would have to wait for it.
+  const { cause: _asked, ...first } = kill(rig, target)
+  const struck = await rig.strike({ ...first, group: 'first kill', watchMs: 30_000 })
+  if (struck.recoveredMs === null) return
   await rig.clock.sleep(afterMs)
-  await rig.strike({ ...kill(rig, target), group: 'kill during recovery', watchMs })
+  // One more end of the same episode.
+  await rig.strike({ ...kill(rig, target), group: 'kill during recovery', orphans: false, watchMs })
 }
 
 const kill = (rig: Rig, target: Target) => {
@@ -114,14 +118,6 @@ async function newborn(rig: Rig, mark: string): Promise<number | null> {
   return null
 }
 
-function environmentOf(pid: string): readonly string[] {
-  try {
-    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
-  } catch {
-    return []
-  }
-}
-
 const STARTS_MAX = 6
 const LOOP_WATCH_MS = 30_000
 
@@ -137,8 +133,12 @@ export const crashLoop: Scenario = {
     rig.warmUpFor(0)
     await Promise.all(
       Array.from({ length: options.faults }, async (_, index) => {
-        const file = path.join(tmpdir(), `chaos-starts-${rig.run}-${index}`)
-        const added = await rig.add(`loop-${rig.run}-${index}`, { ...options.launch, env: { CHAOS_LIFE_MS: '300', CHAOS_STARTS: file } })
+        const dir = await mkdtemp(path.join(tmpdir(), `chaos-starts-${rig.run}-`))
+        const file = path.join(dir, 'starts')
+        const mounts = options.launch.runtime === 'docker' ? { mounts: [{ source: dir, target: dir }] } : {}
+        const env = { CHAOS_LIFE_MS: '300', CHAOS_STARTS: file }
+        rig.atEnd(() => rm(dir, { recursive: true, force: true }))
+        const added = await rig.add(`loop-${rig.run}-${index}`, { ...options.launch, ...mounts, env })
         if (!added.ok) return
         const starts = async () => (await readFile(file, 'utf8').catch(() => '')).length
         await rig.strike({
@@ -155,7 +155,6 @@ export const crashLoop: Scenario = {
         await rig.clock.sleep(LOOP_WATCH_MS)
         await rig.note(`loop-${rig.run}-${index}: ${await starts()} starts in the watch (more than ${STARTS_MAX} would be a storm)`)
         if ((await starts()) > STARTS_MAX) rig.faults.push(storm(rig, added.value))
-        await rm(file, { force: true })
       }),
     )
     return OK
@@ -178,7 +177,11 @@ const storm = (rig: Rig, target: Target) => ({
   warmUp: false,
   lifeAfter: null,
   recoveredMs: null,
+  downMs: null,
+  orphans: false,
   watchedMs: 0,
   why: null,
   whyNamesCause: null,
+  whyLater: null,
+  whyLaterNamesCause: null,
 })

@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest'
 import { seededRandom } from '../../base/seeded-random.ts'
-import { type Fault, unexplained } from './ledger.ts'
+import { downMs, type Fault, unexplained } from './ledger.ts'
 import type { Outage } from './oracle.ts'
 import { summarise } from './summary.ts'
+import { summaryCsv } from './summary-csv.ts'
+import { falseOrphans } from './testimony.ts'
 
 const fault = (given: Partial<Fault>): Fault => ({
   number: 1,
@@ -20,6 +22,10 @@ const fault = (given: Partial<Fault>): Fault => ({
   watchedMs: 60_000,
   why: null,
   whyNamesCause: null,
+  downMs: null,
+  orphans: true,
+  whyLater: null,
+  whyLaterNamesCause: null,
   ...given,
 })
 const outage = (given: Partial<Outage> = {}): Outage => ({
@@ -62,4 +68,34 @@ test('a living workload that was to be left alone and got a new life is a false 
 
 test('the warm-up is in no figure', () => {
   expect(summarise({ ...told, faults: [fault({ warmUp: true })], unexplained: [] }).groups).toEqual([])
+})
+
+test('what did not come back while it was watched was down until it did, or to the end of the run', () => {
+  const never = fault({ lifeAfter: null, recoveredMs: null, watchedMs: 10_000 })
+  expect(downMs(fault({}), [], 500_000)).toBe(20)
+  expect(downMs(never, [outage({ over: null })], 500_000)).toBe(499_000)
+  const late = outage({ over: { atMs: 91_000, life: 'two', pid: 8 } })
+  expect(downMs(never, [late, outage({ name: 'b' })], 500_000)).toBe(90_000)
+  const found = summarise({ ...told, faults: [{ ...never, downMs: 499_000 }], unexplained: [] })
+  expect(found.orphanedShare).toBeCloseTo(499_000 / 7_200_000, 9)
+})
+
+test('an orphan that nobody made is false; one of a second end in the same episode, or of what is doomed, is not asked for twice', () => {
+  const said = (instanceId: string) => ({ atMs: 1, msg: 'orphaned vm detected', instanceId })
+  expect(falseOrphans([said('inst_a')], [fault({})])).toBe(0)
+  expect(falseOrphans([said('inst_a'), said('inst_a')], [fault({})])).toBe(1)
+  expect(falseOrphans([said('inst_b')], [fault({}), fault({ instanceId: 'inst_b', expects: 'patience', orphans: false })])).toBe(1)
+  expect(falseOrphans([said('inst_a'), said('inst_a')], [fault({ expects: 'doomed', orphans: false })])).toBe(0)
+})
+
+test('the table has a row for each group, as many cells as heads, and nothing where nothing was measured', () => {
+  const faults = [fault({}), fault({ number: 2, group: 'hang, to be "replaced"', recoveredMs: null })]
+  const summary = summarise({ ...told, faults, unexplained: [] })
+  const [head = '', first = '', second = '', ...rest] = summaryCsv({ scenario: 's', run: 'r', seed: 7 }, summary).split('\r\n')
+  expect(rest).toEqual([''])
+  expect(first).toMatch(/^s,r,7,kill,1,1,1,/)
+  expect(second).toMatch(/^s,r,7,"hang, to be ""replaced""",1,0,0,0,1,/)
+  expect(first.split(',')).toHaveLength(head.split(',').length)
+  const at = head.split(',').indexOf('detect_mean_ms')
+  expect(first.split(',')[at]).toBe('')
 })

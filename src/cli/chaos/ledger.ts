@@ -29,9 +29,16 @@ export interface Fault {
   recoveredMs: number | null
   /** How long it was watched, where it did not recover. */
   watchedMs: number
+  /** From the fault until it served again, however late, or until the end of the run. null until the end of the run. */
+  downMs: number | null
+  /** Holdfast has to count it as an orphan. */
+  readonly orphans: boolean
   /** First line of `why` while it was down or just after, and whether it names what was done; null: not asked. */
   why: string | null
   whyNamesCause: boolean | null
+  /** The same, asked again a while later. */
+  whyLater: string | null
+  whyLaterNamesCause: boolean | null
 }
 
 /** A time in which an instance did not serve, though nobody had done anything to it. */
@@ -52,6 +59,15 @@ export function unexplained(outages: readonly Outage[], faults: readonly Fault[]
     if ((byName.get(name) ?? []).some(explains)) return []
     return [{ name, atMs: noticedAtMs, forMs: over && over.atMs - lastBeat.atMs, killed: over !== null && over.life !== lastBeat.life }]
   })
+}
+
+/** How long a fault had its instance down. A recovery that came after the watch ends it too; what never came lasts until the end of the run. */
+export function downMs(fault: Fault, outages: readonly Outage[], untilMs: number): number {
+  if (fault.recoveredMs !== null) return fault.recoveredMs
+  const late = outages.find(
+    ({ name, over }) => name === fault.name && over !== null && over.life !== fault.lifeBefore && over.atMs >= fault.atMs + fault.watchedMs,
+  )
+  return Math.max(0, (late?.over?.atMs ?? untilMs) - fault.atMs)
 }
 
 /** Answers are stamped when they are read, which on a busy machine is a little later than they were given. */

@@ -44,6 +44,15 @@ async function watched() {
 }
 
 describeNeeds('perl', 'the oracle', () => {
+  test('asks again where it is as long as it was never found there', async () => {
+    const [wrong, right] = [await freePort(), await freePort()]
+    start(right)
+    const oracle = new Oracle({ clock: systemClock, random: systemRandom, pollMs: 20, answerMs: 300 })
+    const ports = [wrong, right]
+    oracle.watch('a', async () => ports.shift() ?? right)
+    await waitFor(() => oracle.serving('a') !== null, { what: 'it is found', deadlineMs: 10_000 })
+    await oracle.close()
+  })
   test('sees that a process was killed, when, and that its successor is another life', async () => {
     const { port, child, oracle } = await watched()
     const before = oracle.serving('a')

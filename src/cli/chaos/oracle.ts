@@ -25,6 +25,8 @@ interface Watched {
   readonly listeners: Set<(beat: Beat) => void>
   work: Promise<void>
   port: number | null
+  /** When its port was asked for. */
+  locatedMs: number
   lastBeat: Beat | null
   firstBeatMs: number | null
   outageFromMs: number | null
@@ -45,6 +47,7 @@ const DIAL_FAST_MS = 2
 const DIAL_SLOW_MS = 25
 /** After so long away the pace of dialling falls and the port is asked for again: it may have changed. */
 const FAST_FOR_MS = 2000
+const LOCATE_AGAIN_MS = 500
 
 export class Oracle {
   readonly #clock: Clock
@@ -66,6 +69,7 @@ export class Oracle {
       name,
       locate,
       port: null,
+      locatedMs: 0,
       stop: new AbortController(),
       listeners: new Set(),
       work: Promise.resolve(),
@@ -130,13 +134,21 @@ export class Oracle {
     const { signal } = watched.stop
     while (!signal.aborted) {
       const awayMs = watched.outageFromMs === null ? 0 : this.#clock.elapsedMs() - watched.outageFromMs
-      if (watched.port === null || awayMs > FAST_FOR_MS) watched.port = (await watched.locate()) ?? watched.port
+      if (this.#isLost(watched, awayMs)) {
+        watched.locatedMs = this.#clock.elapsedMs()
+        watched.port = (await watched.locate()) ?? watched.port
+      }
       const heart = watched.port === null ? null : await dial(this.#clock, watched.port, this.#answerMs)
       if (heart) await this.#listen(watched, heart)
       if (signal.aborted) return
       this.#away(watched)
       await this.#pause(awayMs > FAST_FOR_MS || watched.port === null ? DIAL_SLOW_MS : DIAL_FAST_MS, signal)
     }
+  }
+
+  /** Where it may be found is to be asked. What never answered may have been looked for in the wrong place. */
+  #isLost({ port, lastBeat, locatedMs }: Watched, awayMs: number): boolean {
+    return port === null || awayMs > FAST_FOR_MS || (lastBeat === null && this.#clock.elapsedMs() - locatedMs > LOCATE_AGAIN_MS)
   }
 
   /** Until the connection ends, or an answer stays away. */

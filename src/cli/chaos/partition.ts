@@ -1,9 +1,10 @@
 // Agent and control plane that cannot hear each other, through a fault proxy of our own: needs no rights, and no network of the machine is touched.
-import { err, OK, type Result } from '../../base/result.ts'
-import { type Failure, failure } from '../../contracts/errors.ts'
-import { FaultProxy, type Mischief } from './fault-proxy.ts'
+import { OK } from '../../base/result.ts'
+import type { FaultProxy, Mischief } from './fault-proxy.ts'
+import { proxyFor } from './place.ts'
 import type { Rig } from './rig.ts'
 import type { Scenario, ScenarioOptions } from './scenario.ts'
+import { LINK_AWAY } from './sockets.ts'
 
 /** Silence is believed after 15 to 20 s, so it lasts longer. */
 const APART_MS = { cut: 5000, silent: 30_000 } as const
@@ -15,21 +16,13 @@ export const partition: Scenario = {
   control: false,
   usual: { instances: 3, faults: 2, everyMs: 1000, watchMs: 90_000 },
   async run(rig, options) {
-    const listen = place(options.parts.listen, 'proxy-listen')
-    const to = place(options.parts.to, 'proxy-to')
-    if (!listen.ok) return listen
-    if (!to.ok) return to
-    const proxy = new FaultProxy(to.value)
-    await proxy.listen(listen.value.host, listen.value.port)
-    try {
-      const launched = await rig.launch(options.instances, 'chaos', options.launch)
-      if (!launched.ok) return launched
-      rig.warmUpFor(0)
-      for (let made = 0; made < options.faults; made += 1) await apart(rig, options, proxy, made)
-      return OK
-    } finally {
-      await proxy.close()
-    }
+    const proxied = await proxyFor(rig, options.parts)
+    if (!proxied.ok) return proxied
+    const launched = await rig.launch(options.instances, 'chaos', options.launch)
+    if (!launched.ok) return launched
+    rig.warmUpFor(0)
+    for (let made = 0; made < options.faults; made += 1) await apart(rig, options, proxied.value.proxy, made)
+    return OK
   },
 }
 
@@ -47,7 +40,7 @@ async function apart(rig: Rig, options: ScenarioOptions, proxy: FaultProxy, made
       expects: 'trouble',
       apply: set(how),
       lift: { afterMs: APART_MS[how], run: set('none') },
-      cause: /not connected|silent/,
+      cause: LINK_AWAY,
       whyAfterMs: APART_MS[how] - 500,
       until: () => rig.host.whole(),
       watchMs: options.watchMs,
@@ -63,10 +56,4 @@ async function apart(rig: Rig, options: ScenarioOptions, proxy: FaultProxy, made
         })
       : null,
   ])
-}
-
-function place(word: string | null, flag: string): Result<{ readonly host: string; readonly port: number }, Failure> {
-  const found = /^([^\s:]+):(\d{1,5})$/.exec(word ?? '')
-  if (found?.[1]) return { ok: true, value: { host: found[1], port: Number(found[2]) } }
-  return err(failure('invalid_input', `This needs --${flag} HOST:PORT.`, { field: flag }))
 }

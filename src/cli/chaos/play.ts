@@ -5,11 +5,12 @@ import { ok, type Result } from '../../base/result.ts'
 import { seededRandom } from '../../base/seeded-random.ts'
 import type { Failure } from '../../contracts/errors.ts'
 import type { Host } from './host.ts'
-import { unexplained } from './ledger.ts'
+import { downMs, unexplained } from './ledger.ts'
 import { Rig } from './rig.ts'
 import type { Scenario, ScenarioOptions } from './scenario.ts'
 import { type Agreement, type Summary, summarise } from './summary.ts'
-import { countOf, logFiles, logLines, readCounters, type Steps, stepsOf } from './testimony.ts'
+import { summaryCsv } from './summary-csv.ts'
+import { countOf, falseOrphans, logFiles, logLines, readCounters, type Steps, stepsOf } from './testimony.ts'
 
 export interface Play {
   readonly host: Host
@@ -23,6 +24,8 @@ export interface Play {
   readonly dataDir: string | null
   /** Where the raw ledger goes. */
   readonly ledgerFile: string | null
+  /** Where the figures go, as a table. */
+  readonly csvFile: string | null
   readonly note: (line: string) => Promise<void>
 }
 
@@ -57,13 +60,19 @@ export async function play(given: Play): Promise<Result<Outcome, Failure>> {
     }
     const outages = [...rig.oracle.outages, ...rig.oracle.open()]
     const odd = unexplained(outages, rig.faults)
+    for (const fault of rig.faults) fault.downMs = downMs(fault, outages, untilMs)
     const watchedMs = untilMs - rig.countFromMs
     const summary = summarise({ faults: rig.faults, unexplained: odd, steps, instances: options.instances, watchedMs, random })
-    const needed = rig.faults.filter(({ expects }) => expects === 'recovery')
+    const orphans = rig.faults.filter((fault) => fault.orphans)
+    const recovered = orphans.filter(({ expects, recoveredMs }) => expects === 'recovery' && recoveredMs !== null)
     const agreement: Agreement = {
-      oracle: { needed: needed.length, recoveries: needed.filter(({ recoveredMs }) => recoveredMs !== null).length },
+      oracle: { orphaned: orphans.length, successes: recovered.length },
       metrics: before && after && { orphaned: after.orphaned - before.orphaned, successes: after.successes - before.successes },
-      log: lines && { orphaned: countOf(lines, 'orphaned vm detected'), successes: countOf(lines, 'vm recovery successful') },
+      log: lines && {
+        orphaned: countOf(lines, 'orphaned vm detected'),
+        successes: countOf(lines, 'vm recovery successful'),
+        falseOrphans: falseOrphans(lines, rig.faults),
+      },
     }
     if (given.ledgerFile !== null) {
       const faults = rig.faults.map((fault) => ({ ...fault, steps: steps.get(fault.number) ?? null }))
@@ -80,6 +89,8 @@ export async function play(given: Play): Promise<Result<Outcome, Failure>> {
       }
       await writeFile(given.ledgerFile, `${JSON.stringify(whole)}\n`)
     }
+    if (given.csvFile !== null)
+      await writeFile(given.csvFile, summaryCsv({ scenario: scenario.name, run: given.run, seed: given.seed }, summary))
     return ok({ summary, agreement })
   } finally {
     await rig.clean()

@@ -1,5 +1,4 @@
 // One chaos run against one install: launches instances of its own, harms only these, and keeps the ledger.
-import { readFileSync } from 'node:fs'
 import type { Clock, Random } from '../../base/clock.ts'
 import { err, ok, type Result } from '../../base/result.ts'
 import { type Failure, failure } from '../../contracts/errors.ts'
@@ -7,7 +6,8 @@ import type { InstanceInput } from '../../contracts/spec.ts'
 import type { Host, Target } from './host.ts'
 import type { Expectation, Fault } from './ledger.ts'
 import { type Beat, Oracle } from './oracle.ts'
-import { CHAOS_MARK, workload } from './workload.ts'
+import { ownPid } from './own-process.ts'
+import { workload } from './workload.ts'
 
 export interface Strike {
   readonly target: Target | null
@@ -20,9 +20,11 @@ export interface Strike {
   readonly lift?: { readonly afterMs: number; readonly run: () => void | Promise<void> }
   /** What else has to be true before it counts as well again; alone, where no heartbeat can tell. Asked again and again. */
   readonly until?: () => Promise<boolean>
-  /** How the first line of `why` must name it. */
+  /** How the first line of `why` must name it. Asked once after so long; where nothing is said, at two moments, of which both are told. */
   readonly cause?: RegExp
   readonly whyAfterMs?: number
+  /** Whether it has to be counted as an orphan; where nothing is said, it has to if a recovery is expected. */
+  readonly orphans?: boolean
   /** Watched for so long after the fault; what has not recovered then is censored, not dropped. */
   readonly watchMs: number
 }
@@ -37,6 +39,7 @@ export interface RigOptions {
 }
 
 const WHY_AFTER_MS = 500
+const WHY_LATER_MS = 2000
 const DELETE_WITHIN_MS = 60_000
 /** What was ended by wish may not serve again within this time. */
 const REST_MS = 5000
@@ -55,6 +58,7 @@ export class Rig {
   readonly #launchWithinMs: number
   /** Faults before this elapsed time are warm-up. */
   #fromMs = 0
+  readonly #closers: (() => Promise<void>)[] = []
 
   constructor({ host, clock, random, run, launchWithinMs, note }: RigOptions) {
     this.host = host
@@ -123,8 +127,12 @@ export class Rig {
       lifeAfter: null,
       recoveredMs: null,
       watchedMs: strike.watchMs,
+      downMs: null,
+      orphans: strike.orphans ?? expects === 'recovery',
       why: null,
       whyNamesCause: null,
+      whyLater: null,
+      whyLaterNamesCause: null,
     }
     this.faults.push(fault)
     const watching = this.#watch(strike, fault)
@@ -169,25 +177,31 @@ export class Rig {
     await lift.run()
   }
 
-  async #ask({ target, cause, whyAfterMs = WHY_AFTER_MS }: Strike, fault: Fault): Promise<void> {
+  async #ask({ target, cause, whyAfterMs }: Strike, fault: Fault): Promise<void> {
     if (!target || !cause) return
-    await this.clock.sleep(whyAfterMs)
-    fault.why = await this.host.why(target)
-    fault.whyNamesCause = fault.why === null ? null : cause.test(fault.why)
-  }
-
-  /** The process that serves a target now, if it is surely one of ours: it carries the mark of this run and is not 1. */
-  ownPid(target: Target): number | null {
-    const pid = this.oracle.serving(target.name)?.pid ?? 0
-    return pid > 1 && this.#ours(pid) ? pid : null
-  }
-
-  #ours(pid: number): boolean {
-    try {
-      return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`${CHAOS_MARK}=${this.run}`)
-    } catch {
-      return false
+    const askAt = async (afterMs: number) => {
+      await this.clock.sleep(Math.max(0, fault.atMs + afterMs - this.clock.elapsedMs()))
+      const said = await this.host.why(target)
+      return { said, named: said === null ? null : cause.test(said) }
     }
+    const first = await askAt(whyAfterMs ?? WHY_AFTER_MS)
+    fault.why = first.said
+    fault.whyNamesCause = first.named
+    if (whyAfterMs !== undefined) return
+    const later = await askAt(WHY_LATER_MS)
+    fault.whyLater = later.said
+    fault.whyLaterNamesCause = later.named
+  }
+
+  /** The process on this host that serves a target now, if it is surely one of ours: it carries the mark of this run. Never 1. */
+  ownPid(target: Target): number | null {
+    const serving = this.oracle.serving(target.name)
+    return serving && ownPid({ run: this.run, name: target.name, pid: serving.pid })
+  }
+
+  /** Goes on until what was launched is deleted. */
+  atEnd(close: () => Promise<void>): void {
+    this.#closers.push(close)
   }
 
   /** Deletes what it launched and waits for that. */
@@ -202,5 +216,6 @@ export class Rig {
         await this.clock.sleep(100)
       }
     }
+    for (const close of this.#closers.reverse()) await close()
   }
 }

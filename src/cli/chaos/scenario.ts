@@ -23,6 +23,9 @@ export interface Parts {
   readonly listen: string | null
   readonly to: string | null
 }
+/** Where one can dial: a TCP port, or a unix socket. */
+export type Place = { readonly host: string; readonly port: number } | { readonly path: string }
+
 export const PART_NAMES = ['agent', 'control', 'postgres', 'dockerd'] as const
 export type PartName = (typeof PART_NAMES)[number]
 

@@ -19,6 +19,9 @@ export interface GroupSummary {
   readonly verify: Spread | null
   readonly whyAsked: number
   readonly whyNamed: number
+  /** Two seconds after the fault; a moment after it the news may be under way. */
+  readonly whyLaterAsked: number
+  readonly whyLaterNamed: number
 }
 
 export interface Summary {
@@ -37,9 +40,10 @@ export interface Summary {
 
 /** Holdfast's own counts beside the oracle's. */
 export interface Agreement {
-  readonly oracle: { readonly recoveries: number; readonly needed: number }
+  /** Faults that make an orphan, and those of them that were recovered. */
+  readonly oracle: Counters
   readonly metrics: Counters | null
-  readonly log: Counters | null
+  readonly log: (Counters & { readonly falseOrphans: number }) | null
 }
 
 export interface Told {
@@ -54,7 +58,9 @@ export interface Told {
 export function summarise({ faults, unexplained, steps, instances, watchedMs, random }: Told): Summary {
   const judged = counted(faults)
   const groups = [...Map.groupBy(judged, ({ group }) => group)].map(([group, own]) => groupOf(group, own, steps, random))
-  const spans = judged.filter(({ expects }) => expects === 'recovery').map(spanOf)
+  const spans = judged
+    .filter(({ expects }) => expects === 'recovery')
+    .map((fault): Span => ({ ms: fault.downMs ?? fault.recoveredMs ?? fault.watchedMs, censored: fault.recoveredMs === null }))
   const downMs = spans.reduce((total, { ms }) => total + ms, 0)
   const mean = spread(spans)?.mean ?? 0
   const touched = judged.filter(
@@ -93,6 +99,7 @@ function groupOf(group: string, faults: readonly Fault[], steps: ReadonlyMap<num
       }),
     )
   const asked = faults.filter(({ whyNamesCause }) => whyNamesCause !== null)
+  const askedLater = faults.filter(({ whyLaterNamesCause }) => whyLaterNamesCause !== null)
   return {
     group,
     faults: faults.length,
@@ -107,6 +114,8 @@ function groupOf(group: string, faults: readonly Fault[], steps: ReadonlyMap<num
     verify: split(({ verifyMs }) => verifyMs),
     whyAsked: asked.length,
     whyNamed: asked.filter(({ whyNamesCause }) => whyNamesCause).length,
+    whyLaterAsked: askedLater.length,
+    whyLaterNamed: askedLater.filter(({ whyLaterNamesCause }) => whyLaterNamesCause).length,
   }
 }
 
@@ -126,7 +135,7 @@ export function summaryText(summary: Summary): string {
     `  queue     ${spreadText(one.queue)}`,
     `  attempt   ${spreadText(one.attempt)}`,
     `  verify    ${spreadText(one.verify)}`,
-    `  why names the cause: ${one.whyNamed} of ${one.whyAsked}`,
+    `  why names the cause: ${one.whyNamed} of ${one.whyAsked}${one.whyLaterAsked > 0 ? ` after 0.5 s, ${one.whyLaterNamed} of ${one.whyLaterAsked} after 2 s` : ''}`,
   ])
   return [
     ...lines,
@@ -139,5 +148,6 @@ export function summaryText(summary: Summary): string {
 export function agreementText({ oracle, metrics, log }: Agreement): string {
   const pair = (counters: Counters | null) =>
     counters === null ? 'not read' : `${counters.orphaned} orphaned, ${counters.successes} recovered`
-  return `oracle: ${oracle.needed} needed recovery, ${oracle.recoveries} recovered; metrics: ${pair(metrics)}; log lines: ${pair(log)}`
+  const odd = log === null ? '' : `; called an orphan without a fault: ${log.falseOrphans}`
+  return `oracle: ${pair(oracle)}; metrics: ${pair(metrics)}; log lines: ${pair(log)}${odd}`
 }

@@ -65,6 +65,22 @@ export function stepsOf(fault: Fault, lines: readonly Line[]): Steps | null {
   }
 }
 
+/** Instances called orphans more often than something was done to them. What is doomed may be called so any number of times. */
+export function falseOrphans(lines: readonly Line[], faults: readonly Fault[]): number {
+  const own = Map.groupBy(
+    faults.filter(({ orphans, expects }) => orphans || expects === 'recovery' || expects === 'doomed'),
+    ({ instanceId }) => instanceId,
+  )
+  const called = Map.groupBy(
+    lines.filter(({ msg }) => msg === EPISODE[0]),
+    ({ instanceId }) => instanceId,
+  )
+  return [...called].reduce((total, [id, said]) => {
+    const harmed = own.get(id) ?? []
+    return total + (harmed.some(({ expects }) => expects === 'doomed') ? 0 : Math.max(0, said.length - harmed.length))
+  }, 0)
+}
+
 export const countOf = (lines: readonly Line[], msg: (typeof EPISODE)[number]): number => lines.filter((line) => line.msg === msg).length
 
 export interface Counters {

@@ -2,9 +2,13 @@
 // process id, so that the oracle knows from the workload itself, and from nobody else, who serves. It does a few things on command, for faults from within.
 import type { InstanceInput } from '../../contracts/spec.ts'
 
-/** Perl, because it starts in milliseconds and is on every Debian. One line in, one line out; a GET is answered as HTTP. */
+/**
+ * Perl, because it starts in milliseconds and is on every Debian. One line in, one line out; a GET is answered as HTTP. As process 1 of a
+ * container it answers signals itself, as shells tell of them: the kernel drops those that such a process has no handler for.
+ */
 const PROGRAM = `
 use strict; use Socket; $SIG{PIPE} = 'IGNORE'; $| = 1; my $life = join '-', $$, int rand 1e9;
+if ($$ == 1) { my %code = (TERM => 143, SEGV => 139, ABRT => 134); for my $name (keys %code) { $SIG{$name} = sub { exit $code{$name} } } }
 if ($ENV{CHAOS_STARTS}) { my $starts; open($starts, '>>', $ENV{CHAOS_STARTS}) and syswrite($starts, 'x') }
 if ($ENV{CHAOS_LIFE_MS}) { select(undef, undef, undef, $ENV{CHAOS_LIFE_MS} / 1000); exit 3 }
 die 'no PORT' unless $ENV{PORT};
@@ -39,8 +43,12 @@ while (1) {
 /** Label of everything that chaos launches: what carries another value, or none, is somebody else's. */
 export const CHAOS_LABEL = 'holdfast-chaos'
 
-/** In the environment of each: a process without it is never harmed. */
+/** In the environment of each: a process without both is never harmed. */
 export const CHAOS_MARK = 'CHAOS_RUN'
+export const CHAOS_NAME = 'CHAOS_NAME'
+
+/** In a container each has an address of its own. */
+const CONTAINER_PORT = 7070
 
 export interface WorkloadWish {
   readonly name: string
@@ -49,15 +57,16 @@ export interface WorkloadWish {
 }
 
 export function workload({ name, run, more = {} }: WorkloadWish): InstanceInput {
+  const contained = more.runtime === 'docker'
   return {
     name,
     command: ['perl', '-e', PROGRAM],
     memory: '32Mi',
     cpu: 0.1,
-    ports: [{ name: 'beat', internal: 0 }],
+    ports: [{ name: 'beat', internal: contained ? CONTAINER_PORT : 0 }],
     stop: { grace: '1s' },
     labels: { [CHAOS_LABEL]: run },
     ...more,
-    env: { [CHAOS_MARK]: run, ...more.env },
+    env: { [CHAOS_MARK]: run, [CHAOS_NAME]: name, ...(contained && { CHAOS_ANY: '1' }), ...more.env },
   }
 }

@@ -20,15 +20,16 @@ const flags = {
   warmUp: duration('--warm-up <time>', 'faults of this time count in no figure (default 12s)'),
   seed: whole('--seed <n>', 'makes the same choices again', 0, 2 ** 31),
   ledger: text('--ledger <file>', 'write the raw ledger there, as JSON'),
+  csv: text('--csv <file>', 'write the figures there, as a table'),
   runtime: oneOf('--runtime <runtime>', 'what runs the victims (default process)', ['process', 'docker']),
-  image: text('--image <image>', 'their image, which must have perl (with --runtime docker)'),
+  image: text('--image <image>', 'their image, which must have perl, as Debian ones do (with --runtime docker)'),
   agentPid: text('--agent-pid <pid>', 'the agent may be harmed: its pid, or a file that holds it'),
   controlPid: text('--control-pid <pid>', 'the same for the control plane'),
   postgresPid: text('--postgres-pid <pid>', 'the same for PostgreSQL'),
   dockerdPid: text('--dockerd-pid <pid>', 'the same for a Docker Engine of the test'),
   fill: text('--fill <dir>', 'a directory on a small file system of the test that may be filled up'),
-  listen: text('--proxy-listen <host:port>', 'where the fault proxy listens, which the agent was told to dial'),
-  to: text('--proxy-to <host:port>', 'where the fault proxy passes on to'),
+  listen: text('--proxy-listen <place>', 'host:port or path of a socket where the fault proxy listens, which the agent was told to dial'),
+  to: text('--proxy-to <place>', 'host:port or path of a socket that the fault proxy passes on to'),
 } as const
 
 export const chaos = verb({
@@ -49,6 +50,7 @@ export const chaos = verb({
     const scenario = SCENARIOS.find((one) => one.name === name)
     if (!scenario) return usage(`There is no scenario ${name}; holdfast chaos list names them.`)
     if (!given.confirmed) return usage('Chaos breaks things. If this install is for tests, add --yes-break-things.', 'yes-break-things')
+    if (given.runtime === 'docker' && given.image === undefined) return usage('--runtime docker needs --image.', 'image')
     const settings = clientSettings(core, given)
     const client = await connect({ core, flags: given })
     if (!settings.ok) return settings
@@ -60,7 +62,7 @@ export const chaos = verb({
     const { summaryText, agreementText } = await import('../chaos/summary.ts')
     const { usual } = scenario
     const played = await play({
-      host: holdfastHost(client.value),
+      host: holdfastHost(client.value, given.runtime),
       scenario,
       clock: core.clock,
       seed: given.seed ?? Math.floor(core.random.fraction() * 2 ** 31),
@@ -68,6 +70,7 @@ export const chaos = verb({
       metrics: settings.value,
       dataDir: findDataDir(core, given.dataDir) ?? null,
       ledgerFile: given.ledger === undefined ? null : path.resolve(core.cwd, given.ledger),
+      csvFile: given.csv === undefined ? null : path.resolve(core.cwd, given.csv),
       note: (line) => out.note(line),
       options: {
         instances: given.instances ?? usual.instances,

@@ -58,6 +58,17 @@ const heal = (given: Partial<HealRecord> = {}): HealRecord => ({
 
 const silent = { node: nodeOf('n1', { connected: false, lastSeenAtMs: NOW - 42 * S }) }
 
+const away = {
+  node: nodeOf('n1', {
+    facts: {
+      runtimes: [
+        { runtime: 'docker', usable: false, version: null, detail: 'The Docker Engine does not answer.', fix: null, limits: 'none' },
+      ],
+    },
+  }),
+}
+const contained = specOf({ runtime: 'docker', image: 'app:1', memory: '64Mi' })
+
 const CASES: [string, Partial<InstanceRecord>, Partial<WhyFacts>?][] = [
   ['pending, no node at all', { nodeId: null, incarnation: 0, observedGeneration: 0 }, { nodesKnown: 0 }],
   ['pending, not looked at yet', { nodeId: null, incarnation: 0, observedGeneration: 0 }],
@@ -314,6 +325,8 @@ const CASES: [string, Partial<InstanceRecord>, Partial<WhyFacts>?][] = [
     { phase: phaseOf('running', common), observed: observed({ health: 'healthy' }) },
     { storeBlocked: failure('store_unavailable', 'PostgreSQL has no room left on its disk (SQLSTATE 53100).') },
   ],
+  ['running, its runtime away', { spec: contained, phase: phaseOf('running', common), observed: observed({ health: 'healthy' }) }, away],
+  ['stopped, its runtime away', { spec: contained, want: 'stopped', phase: { kind: 'stopped', ...common, exit: exit(0) } }, away],
   ['a replica', { membership: membershipOf(), phase: phaseOf('running', common), observed: observed({ health: 'healthy' }) }],
 ]
 

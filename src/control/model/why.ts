@@ -207,8 +207,19 @@ function failingCheck(instance: InstanceRecord): string | undefined {
 const OURS: ReadonlySet<Phase['kind']> = new Set(['pending', 'placed', 'lost', 'deleted'])
 
 function silence({ instance, node, nowMs }: WhyFacts): string {
-  if (node === null || node.connected || OURS.has(instance.phase.kind)) return ''
+  if (node === null || OURS.has(instance.phase.kind)) return ''
+  if (node.connected) return runtimeAway(instance, node)
   return ` Its node ${node.id} is not connected (last heard ${ago(node.lastSeenAtMs, nowMs)}), so this is its last word.`
+}
+
+/** States in which nothing of it lives, so that no runtime has to say anything. */
+const AT_REST: ReadonlySet<Phase['kind']> = new Set(['stopped', 'completed'])
+
+/** What such a runtime said last may have changed since, and nothing can be done with it. */
+function runtimeAway({ phase, spec }: InstanceRecord, { id, facts }: NodeRecord): string {
+  const status = facts?.runtimes.find(({ runtime }) => runtime === spec.runtime)
+  if (!status || status.usable || AT_REST.has(phase.kind)) return ''
+  return ` The runtime ${spec.runtime} of its node ${id} cannot be used at present (${lower(status.detail.replace(/\.$/, ''))}), so this is its last word.`
 }
 
 function desiredText(instance: InstanceRecord): string {

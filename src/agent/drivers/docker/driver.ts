@@ -94,7 +94,7 @@ class DockerDriver implements Driver {
   }
 
   async status(signal: AbortSignal): Promise<RuntimeStatus> {
-    const status = await engineStatus(this.#parts.engine, signal)
+    const status = await engineStatus(this.#parts.engine, this.#watcher.isAway, signal)
     return status.usable ? ownerStatus(status, await this.#parts.files.readStateId()) : status
   }
 

@@ -8,9 +8,12 @@ import { LABEL } from './marks.ts'
 import { EngineInfo } from './schemas.ts'
 
 const STATUS_DEADLINE_MS = 5000
+/** It left a ping unanswered just now: whoever asks how it is need not wait as long again to hear that. */
+const AWAY_DEADLINE_MS = 1000
 
-export async function engineStatus(engine: Engine, signal: AbortSignal): Promise<RuntimeStatus> {
-  const info = await engine.json({ method: 'GET', path: '/info', deadlineMs: STATUS_DEADLINE_MS }, EngineInfo, signal)
+export async function engineStatus(engine: Engine, isAway: boolean, signal: AbortSignal): Promise<RuntimeStatus> {
+  const deadlineMs = isAway ? AWAY_DEADLINE_MS : STATUS_DEADLINE_MS
+  const info = await engine.json({ method: 'GET', path: '/info', deadlineMs }, EngineInfo, signal)
   if (!info.ok) return unusable(info.error, engine.socketPath)
   const { ServerVersion: version, MemoryLimit: capped, OSType: os } = info.value
   if (os !== 'linux')

@@ -54,6 +54,11 @@ export class Watcher {
     return this.#first
   }
 
+  /** It did not answer when it was asked last. */
+  get isAway(): boolean {
+    return this.#reachable === false
+  }
+
   async close(): Promise<void> {
     this.#closing.abort()
     await this.#loop
