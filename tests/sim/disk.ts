@@ -72,6 +72,8 @@ export class SimDisk {
       },
       load: async () => {
         await waited()
+        // As the real one does: an agent ended in its first write.
+        for (const [id, text] of this.journals) if (!text.includes('\n')) this.journals.delete(id)
         return ok([...this.journals.keys()].sort().flatMap((id) => this.#read(id)))
       },
     }

@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises'
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { desired, ID } from '../../../tests/support/agent-world.ts'
@@ -30,4 +30,25 @@ test('lines that this version does not understand are told; the last one it does
   expect(await openJournal(join(dir, 'instances', ID, 'journal')).append({ record: 'of another shape' })).toMatchObject({ ok: true })
   expect(await openInstanceFiles(dir, log).load()).toMatchObject({ ok: true, value: [{ last: { record } }] })
   expect(told).toEqual(['journal lines not understood'])
+})
+
+test('what an agent left that ended in its first write is removed; what may have had an effect is reported and kept', async () => {
+  const dir = await tmpDir()
+  const told: unknown[] = []
+  const log = { debug() {}, info() {}, warn() {}, error: (_: string, fields: unknown) => void told.push(fields) }
+  const of = (digit: number) => InstanceId.parse(`inst_0000000000000000000${digit}`)
+  const left: readonly (readonly [number, Readonly<Record<string, string>>])[] = [
+    [1, {}],
+    [2, { journal: '' }],
+    [3, { journal: '0000abcd {"rec' }],
+    [4, { journal: 'a line that was whole once\n' }],
+    [5, { journal: '0000', 'state.json': '{}' }],
+  ]
+  for (const [digit, files] of left) {
+    await mkdir(join(dir, 'instances', of(digit)), { recursive: true })
+    for (const [name, text] of Object.entries(files)) await writeFile(join(dir, 'instances', of(digit), name), text)
+  }
+  expect(await openInstanceFiles(dir, log).load()).toEqual({ ok: true, value: [] })
+  expect(told).toEqual([{ instance_id: of(4) }, { instance_id: of(5) }])
+  expect((await readdir(join(dir, 'instances'))).sort()).toEqual([of(4), of(5)])
 })

@@ -1,4 +1,5 @@
 // The instance directories: <state-dir>/instances/<id>/journal holds every record; the drivers keep their own files beside it.
+import { readdirSync, readFileSync } from 'node:fs'
 import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from '../../base/log.ts'
@@ -13,7 +14,7 @@ import { JournalLine } from '../model/record.ts'
 export interface InstanceFiles {
   append(id: InstanceId, line: JournalLine): Promise<Result<void, Failure>>
   remove(id: InstanceId): Promise<Result<void, Failure>>
-  /** Everything a former agent left; a directory whose journal has no valid line is reported and left alone. */
+  /** Everything a former agent left; a directory whose journal has no valid line is reported and left alone, one never begun removed. */
   load(): Promise<Result<readonly { readonly last: JournalLine; readonly transitions: readonly Transition[] }[], Failure>>
 }
 
@@ -56,13 +57,27 @@ export function openInstanceFiles(stateDir: string, log: Logger): InstanceFiles 
           const lines = readLines(join(root, name, 'journal'), id.data, log)
           const last = lines.at(-1)
           if (last) found.push({ last, transitions: lines.flatMap((line) => line.transitions) })
-          else log.error('instance directory without a readable journal', { instance_id: id.data })
+          else if (neverBegun(join(root, name))) {
+            const removed = await removeDir(join(root, name))
+            if (!removed.ok) return removed
+          } else log.error('instance directory without a readable journal', { instance_id: id.data })
         }
         return ok(found)
       } catch (error) {
         return err(fileFailure(error, root))
       }
     },
+  }
+}
+
+/** An agent ended in its very first write: nothing was on the disk, so nothing had an effect, and nothing else is there. */
+function neverBegun(dir: string): boolean {
+  try {
+    const names = readdirSync(dir)
+    return names.length === 0 || (names.join() === 'journal' && !readFileSync(join(dir, 'journal')).includes('\n'))
+  } catch {
+    // What cannot be read is reported, not removed.
+    return false
   }
 }
 
