@@ -63,6 +63,7 @@ export class Ledger {
   /** What the present life of an agent was told. */
   readonly #heard = new Map<NodeId, Map<InstanceId, Heard>>()
   readonly #records = new Map<NodeId, Map<InstanceId, AgentRecord>>()
+  readonly #lastHeard = new Map<NodeId, string>()
   readonly #hash = createHash('sha256')
   readonly #lines: string[] = []
   /** Nonces of all that ever ran. */
@@ -192,6 +193,7 @@ export class Ledger {
   agentBegan(node: SimNode): void {
     this.trace(`${node.nodeId} agent ${node.lives} begins`)
     this.#heard.set(node.nodeId, new Map())
+    this.#lastHeard.delete(node.nodeId)
   }
 
   agentEnded(node: SimNode): void {
@@ -201,6 +203,9 @@ export class Ledger {
 
   agentHeard(node: SimNode, text: string): void {
     if (!text.startsWith('{"type":"welcome"') && !text.startsWith('{"type":"desired"')) return
+    // The whole set is said again and again.
+    if (this.#lastHeard.get(node.nodeId) === text) return
+    this.#lastHeard.set(node.nodeId, text)
     const heard = this.#heard.get(node.nodeId)
     const { items } = JSON.parse(text) as { readonly items: readonly Desired[] }
     for (const { id, generation, want } of items) if (generation > (heard?.get(id)?.generation ?? 0)) heard?.set(id, { generation, want })

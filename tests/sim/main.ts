@@ -40,7 +40,7 @@ const size: Size = {
   acts: given('acts'),
 }
 const SHRINK_MS = 60_000
-/** Each kind of fault has come so often, or a run of many seeds has not shown what it should. */
+/** Each kind of fault and deed has had an effect so often, or a run of many seeds has not shown what it should. */
 const CAME_MIN = 100
 
 type Told = Omit<Report, 'lines'>
@@ -77,13 +77,20 @@ async function many(seeds: Iterator<number>, untilMs: number): Promise<number> {
   const jobs = Array.from({ length: Number(values.jobs) }, () => work(seeds, untilMs, take))
   await Promise.all(jobs)
   console.log(`\n${coverage.tables()}\n`)
-  const holes = values.cover
-    ? [...coverage.missing(), ...[...coverage.fired].filter(([, [came]]) => came < CAME_MIN).map(([kind]) => kind)]
-    : []
-  for (const hole of holes) console.log(`not covered: ${hole}`)
+  const holes = values.cover ? holesOf(coverage) : []
+  for (const hole of holes) console.log(hole)
   for (const { seed } of failed) console.log(`npm run sim -- --seed ${seed}`)
   console.log(`${coverage.runs - failed.length} passed, ${failed.length + holes.length} failed`)
   return failed.length + holes.length > 0 ? 1 : 0
+}
+
+function holesOf(coverage: Coverage): readonly string[] {
+  const rare = [...coverage.fired].filter(([, [, hit]]) => hit < CAME_MIN)
+  return [
+    ...coverage.missing().map((one) => `drawn and not seen: ${one}`),
+    ...coverage.unknown().map((one) => `seen and not drawn: ${one}`),
+    ...rare.map(([kind, [came, hit]]) => `too rare: ${kind} came ${came} times and had an effect ${hit} times`),
+  ]
 }
 
 function work(seeds: Iterator<number>, untilMs: number, take: (told: Told) => void): Promise<void> {

@@ -15,6 +15,7 @@ export class MemoryDatabase {
   readonly #tables = memoryTables()
   readonly #replicas = new Map<number, Replica>()
   readonly #holders = new Map<string, object>()
+  readonly #waiters = new Map<string, Set<() => void>>()
   #last: Promise<unknown> = Promise.resolve()
   #replicasEver = 0
 
@@ -57,7 +58,17 @@ export class MemoryDatabase {
     return true
   }
 
+  /** Called when it is let go of; the returned function takes that back. */
+  whenFree(name: string, call: () => void): () => void {
+    const waiters = this.#waiters.get(name) ?? new Set()
+    this.#waiters.set(name, waiters)
+    waiters.add(call)
+    return () => void waiters.delete(call)
+  }
+
   free(name: string, holder: object): void {
-    if (this.#holders.get(name) === holder) this.#holders.delete(name)
+    if (this.#holders.get(name) !== holder) return
+    this.#holders.delete(name)
+    for (const waiter of [...(this.#waiters.get(name) ?? [])]) waiter()
   }
 }

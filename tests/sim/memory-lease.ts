@@ -1,4 +1,4 @@
-// Leases on a memory database: asked for again and again as on PostgreSQL, so that a takeover takes as long.
+// Leases on a memory database: asked for again when somebody lets go, a moment later, so that a takeover takes as long as on PostgreSQL.
 import type { Clock } from '../../src/base/clock.ts'
 import { err, ok, type Result } from '../../src/base/result.ts'
 import { type Failure, failure } from '../../src/contracts/errors.ts'
@@ -6,6 +6,8 @@ import type { Lease } from '../../src/control/store/lease.ts'
 import type { MemoryDatabase } from './memory-database.ts'
 
 const ASK_INTERVAL_MS = 500
+/** While somebody holds it: whether the store is still there. */
+const LOOK_INTERVAL_MS = 5000
 
 interface Asking {
   readonly database: MemoryDatabase
@@ -30,7 +32,11 @@ export async function takeLease({ database, clock, refused, signal }: Asking, na
     if (signal.aborted) return err(failure('shutting_down', `No longer waiting for ${name}.`))
     if (database.tryHold(name, holder)) break
     // An abort ends the sleep; the signal is looked at next.
-    await clock.sleep(ASK_INTERVAL_MS, signal).catch(() => undefined)
+    const freed = new AbortController()
+    const forget = database.whenFree(name, () => freed.abort())
+    await clock.sleep(LOOK_INTERVAL_MS, AbortSignal.any([signal, freed.signal])).catch(() => undefined)
+    forget()
+    if (freed.signal.aborted) await clock.sleep(ASK_INTERVAL_MS, signal).catch(() => undefined)
   }
   const lost = new AbortController()
   const lose = () => {

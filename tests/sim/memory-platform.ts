@@ -82,12 +82,12 @@ export function logWrites({ rows }: Draft): Pick<StoreWrites, 'trimLogs' | 'chec
 
 /** What was said is written down at the very end. */
 export function writeLogs({ rows, nowMs, actor }: Draft, events: readonly NewEvent[], audits: readonly NewAudit[]): void {
-  let cursor = rows.events.all().at(-1)?.cursor ?? 0
+  let cursor = rows.events.last()?.cursor ?? 0
   for (const { type, orgId = null, instanceId = null, nodeId = null, data = {} } of events) {
     cursor += 1
     rows.events.put(cursor, { cursor, atMs: nowMs, type, orgId, instanceId, nodeId, data: storable(data) })
   }
-  let number = rows.audits.all().at(-1)?.cursor ?? 0
+  let number = rows.audits.last()?.cursor ?? 0
   for (const row of audits) {
     number += 1
     rows.audits.put(number, { ...row, cursor: number, atMs: nowMs, actor, data: storable(row.data ?? {}) })

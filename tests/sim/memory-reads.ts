@@ -173,7 +173,7 @@ function envReads(rows: MemoryRows): Pick<StoreReads, 'allEnvs' | 'findEnv'> {
 function logReads(rows: MemoryRows): Pick<StoreReads, 'listEvents' | 'latestCursor' | 'listAudit'> {
   return {
     listEvents: async (query) => ok(eventsAfter(rows.events.all(), query)),
-    latestCursor: async () => ok(rows.events.all().at(-1)?.cursor ?? 0),
+    latestCursor: async () => ok(rows.events.last()?.cursor ?? 0),
     async listAudit(query) {
       const cursor = checkCursor(query.cursor, /^\d{1,15}$/)
       if (!cursor.ok) return err(cursor.error)

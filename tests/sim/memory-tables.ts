@@ -17,6 +17,8 @@ export interface Rows<K extends Key, Row> {
   get(key: K): Row | undefined
   /** In the order of the keys. */
   all(): readonly Row[]
+  /** That of the highest key. */
+  last(): Row | undefined
   put(key: K, row: Row): void
   drop(key: K): void
 }
@@ -35,6 +37,10 @@ class Table<K extends Key, Row> implements Rows<K, Row> {
   all(): readonly Row[] {
     this.#all ??= [...this.#keys].flatMap((key) => this.#rows.get(key) ?? [])
     return this.#all
+  }
+  last(): Row | undefined {
+    const key = this.#keys.at(-1)
+    return key === undefined ? undefined : this.#rows.get(key)
   }
   put(key: K, row: Row): void {
     if (!this.#rows.has(key)) this.#keys.splice(placeOf(this.#keys, key), 0, key)
@@ -65,6 +71,9 @@ class Draft<K extends Key, Row> implements Rows<K, Row> {
     const added = [...this.#changes.keys()].filter((key) => this.#table.get(key) === undefined)
     const keys = added.length === 0 ? this.#table.keys : [...this.#table.keys, ...added].sort(byKey)
     return keys.flatMap((key) => this.get(key) ?? [])
+  }
+  last(): Row | undefined {
+    return this.#changes.size === 0 ? this.#table.last() : this.all().at(-1)
   }
   put(key: K, row: Row): void {
     this.#changes.set(key, row)

@@ -29,7 +29,7 @@ const { simulate } = await import('./run.ts')
 const { MUTANT_SIZE } = await import('./schedule.ts')
 const answer = async () => {
   for (let seed = 1; seed <= Number(seeds); seed += 1) {
-    const { violations } = await simulate({ seed, size: MUTANT_SIZE })
+    const { violations } = await simulate({ seed, size: { ...MUTANT_SIZE, ...mutation.size } })
     const [first] = violations
     if (first) return { seeds: seed, invariant: first.invariant, detail: first.detail }
   }

@@ -1,6 +1,8 @@
 // Guards that are taken out one at a time, to see whether the simulations notice: a mutation that nothing catches is a hole in what they
 // check. The source is changed while it is loaded, in a process of its own; nothing on the disk changes and nothing in src knows of it.
 
+import type { Size } from './schedule.ts'
+
 interface Edit {
   /** Below the root of the repository. */
   readonly file: string
@@ -13,6 +15,8 @@ export interface Mutation {
   readonly name: string
   /** More than one where guards stand behind each other: all have to be out for one to be missed. */
   readonly edits: readonly Edit[]
+  /** Where it is met, when that is not everywhere. */
+  readonly size?: Partial<Size>
 }
 
 const of = (name: string, file: string, ...edits: readonly (readonly [from: string, to: string])[]): Mutation => ({
@@ -64,7 +68,10 @@ export const MUTATIONS: readonly Mutation[] = [
     'return this.#busy(breaker) < slots(breaker, this.#deps.concurrencyMax)',
     'return this.#busy(breaker) < 1000',
   ]),
-  of('turns of organisations', 'src/agent/loop/gate.ts', ['this.#queue.add(id, orgId)', "this.#queue.add(id, 'one' as typeof orgId)"]),
+  {
+    ...of('turns of organisations', 'src/agent/loop/gate.ts', ['this.#queue.add(id, orgId)', "this.#queue.add(id, 'one' as typeof orgId)"]),
+    size: { nodes: 1, instances: 30 },
+  },
   of('verification', 'src/agent/reconcile/running.ts', [
     "const proven = verdict.gated ? verdict.health === 'healthy' : lived",
     'const proven = verdict !== undefined',

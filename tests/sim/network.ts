@@ -95,7 +95,7 @@ export class End implements Wire {
   send(text: string, sent?: (error?: Error | null) => void): void {
     if (this.readyState !== WIRE_STATE.open || !this.alive) return
     this.#fly({ kind: 'text', text, code: 0 })
-    if (sent) this.#options.time.after(0.01, () => this.#options.life.whenAwake(() => sent()))
+    if (sent) queueMicrotask(() => this.#options.life.whenAwake(() => sent()))
   }
 
   ping(): void {

@@ -21,6 +21,8 @@ import { SimLog, SimMeter } from './telemetry.ts'
 
 export const NODE_MEMORY_BYTES = 4 * 2 ** 30
 const DOWN_MS = 1500
+/** So few at once that some have to wait. */
+export const RECOVERIES_MAX = 3
 
 /** Where an agent can be killed. */
 export type TrapPoint = `append ${'before' | 'torn' | 'after'}` | `${Verb} ${'before' | 'after'}` | 'message' | 'load'
@@ -282,7 +284,7 @@ export class SimNode {
 }
 
 const CONFIG = {
-  reliability: DEFAULT_RELIABILITY,
+  reliability: { ...DEFAULT_RELIABILITY, recovery: { ...DEFAULT_RELIABILITY.recovery, concurrencyMax: RECOVERIES_MAX } },
   gc: DEFAULT_GC,
   reservedMemoryBytes: 0,
   safetyBufferRatio: 0,

@@ -12,6 +12,7 @@ import type { ApiDeps } from '../../src/control/api/deps.ts'
 import { envHandlers } from '../../src/control/api/envs.ts'
 import { verbHandlers } from '../../src/control/api/instance-verbs.ts'
 import { instanceHandlers } from '../../src/control/api/instances.ts'
+import { modeHandlers } from '../../src/control/api/modes.ts'
 import { nodeHandlers } from '../../src/control/api/nodes.ts'
 import type { Chance } from './chance.ts'
 import { type SimTime, START_MS } from './clock.ts'
@@ -28,6 +29,7 @@ const ROUTE_OF = {
   resume: 'resumeInstance',
   delete: 'deleteInstance',
 } as const
+type Mode = 'on' | 'observe' | 'off'
 
 interface Acked {
   readonly id: InstanceId
@@ -82,7 +84,8 @@ export interface PeopleDeps {
   readonly time: SimTime
   readonly ledger: Ledger
   readonly controls: readonly SimControl[]
-  readonly org: OrgId
+  /** The first has the envs; the second one, some of what is launched by itself. */
+  readonly orgs: readonly [OrgId, OrgId]
   readonly chance: Chance
 }
 
@@ -96,6 +99,8 @@ export class People {
   launched = 0
   readonly #deps: PeopleDeps
   readonly #verbs = new Map<string, number>()
+  /** The newest that was acknowledged. */
+  readonly #generations = new Map<InstanceId, number>()
 
   constructor(deps: PeopleDeps) {
     this.#deps = deps
@@ -106,55 +111,68 @@ export class People {
     return this.#verbs.get(`${verb} ${id}`) ?? 0
   }
 
-  async launch(): Promise<void> {
+  /** Each of these resolves to whether it was accepted and, of one instance, whether anything was to be done for it. */
+  async launch(): Promise<boolean> {
     const input = inputOf(this.launched)
     this.launched += 1
     const answer = await this.#ask('createInstance', input.name ?? '', (life) => instanceHandlers(life).createInstance as AnyHandler, {
       body: InstanceInput.parse(input),
+      ...(this.launched % 3 === 0 && { scope: this.#deps.orgs[1] }),
     })
-    this.#note('launch', answer)
+    return this.#note('launch', answer)
   }
 
-  async verb(verb: VerbName, id: InstanceId): Promise<void> {
+  async verb(verb: VerbName, id: InstanceId): Promise<boolean> {
     const route = ROUTE_OF[verb]
     this.#verbs.set(`${verb} ${id}`, this.timesAsked(verb, id) + 1)
-    const answer = await this.#ask(route, id, (life) => verbHandlers(life)[route] as AnyHandler, { params: { id }, query: {} })
-    this.#note(verb, answer)
+    const answer = await this.#ask(route, id, (life) => verbHandlers(life)[route] as AnyHandler, { params: { id }, query: {}, scope: null })
+    return this.#note(verb, answer)
   }
 
-  async deploy(app: string, replicas: number, revision: number): Promise<void> {
+  async setMode(id: InstanceId, mode: Mode): Promise<boolean> {
+    const given = { params: { id }, body: { mode }, scope: null }
+    return this.#note('recovery', await this.#ask('putRecovery', id, (life) => modeHandlers(life).putRecovery as AnyHandler, given))
+  }
+
+  async deploy(app: string, replicas: number, revision: number): Promise<boolean> {
     const body = { manifest: manifestOf(app, replicas, revision), env: 'prod' }
     const answer = await this.#ask('deploy', app, (life) => envHandlers(life).deploy as AnyHandler, { body })
     if (answer?.ok) this.envs.set(app, { replicas, revision, id: (answer.value.body as { readonly id: string }).id })
+    return answer?.ok === true
   }
 
-  async removeEnv(app: string): Promise<void> {
+  async removeEnv(app: string): Promise<boolean> {
     const env = this.envs.get(app)
-    if (!env || env.replicas === null) return
+    if (!env || env.replicas === null) return false
     const answer = await this.#ask('deleteEnv', env.id, (life) => envHandlers(life).deleteEnv as AnyHandler, { params: { id: env.id } })
     if (answer?.ok) this.envs.set(app, { ...env, replicas: null })
+    return answer?.ok === true
   }
 
-  async cordon(nodeId: string, cordoned: boolean): Promise<void> {
+  async cordon(nodeId: string, cordoned: boolean): Promise<boolean> {
     const route = cordoned ? 'cordonNode' : 'uncordonNode'
-    await this.#ask(route, nodeId, (life) => nodeHandlers(life)[route] as AnyHandler, { params: { id: nodeId } })
+    const answer = await this.#ask(route, nodeId, (life) => nodeHandlers(life)[route] as AnyHandler, { params: { id: nodeId } })
+    return answer?.ok === true
   }
 
-  #note(what: string, answer: Answer | null): void {
-    if (!answer?.ok) return
+  #note(what: string, answer: Answer | null): boolean {
+    if (!answer?.ok) return false
     const { id, desired } = answer.value.body as Pick<InstanceView, 'desired'> & { readonly id: InstanceId }
+    const isNews = desired.generation > (this.#generations.get(id) ?? 0)
+    if (isNews) this.#generations.set(id, desired.generation)
     this.acked.push({ id, generation: desired.generation, what })
+    return isNews
   }
 
   /** Null when nobody could say how it ended. */
   async #ask(name: string, target: string, handlerOf: (deps: Handling) => AnyHandler, given: object): Promise<Answer | null> {
-    const { time, ledger, controls, org, chance } = this.#deps
+    const { time, ledger, controls, orgs, chance } = this.#deps
     this.asked += 1
     const number = this.asked
     const context = {
       name,
       caller: ANN,
-      scope: org,
+      scope: orgs[0] as OrgId | null,
       requestId: `req-${number}`,
       params: undefined,
       query: undefined,

@@ -18,6 +18,7 @@ import { requestRules, stepRules } from './steps.ts'
 import { Store } from './store-watch.ts'
 import { Strangers } from './strangers.ts'
 import { Voices } from './told.ts'
+import { Turns } from './turns.ts'
 import { withoutRealTime } from './unreal.ts'
 import type { World } from './world.ts'
 
@@ -114,8 +115,10 @@ async function makeWorld(seed: number, size: Size) {
   const database = new MemoryDatabase()
   const clock = new LifeClock(new MachineTime(time), streams('founder'))
   const founder = new MemoryStore({ clock, database })
-  const org = newId.org(clock, streams('org'))
-  await founder.write('system:founder', (tx) => tx.createOrg({ id: org, name: 'acme' }))
+  const orgs = [newId.org(clock, streams('org')), newId.org(clock, streams('other org'))] as const
+  for (const [index, id] of orgs.entries())
+    await founder.write('system:founder', (tx) => tx.createOrg({ id, name: index === 0 ? 'acme' : 'bolt' }))
+  const [org] = orgs
   await founder.close()
   const store = new Store(database, ledger)
   const controls = ['control-a', 'control-b'].map(
@@ -125,14 +128,14 @@ async function makeWorld(seed: number, size: Size) {
   const listener = (_nodeId: NodeId) => balance.pick(controls.filter((one) => one.up))?.listener()
   const names = Array.from({ length: size.nodes }, (_, index) => parseNodeId.parse(`node-${index + 1}`))
   const nodes = names.map((nodeId) => new SimNode(nodeId, { time, ledger, chance: streams, listener }))
-  const people = new People({ time, ledger, controls, org, chance: streams('people') })
+  const people = new People({ time, ledger, controls, orgs, chance: streams('people') })
   const voices = new Voices(ledger, time, store)
   const rules = [objectRules(ledger, store), killRules(ledger, store), journalRules(ledger), stepRules(ledger, store), voices]
   const strangers = new Strangers(ledger, store)
-  ledger.watchers.push(...rules, strangers)
+  ledger.watchers.push(...rules, strangers, new Turns(ledger))
   commitRules(ledger, store, nodes)
   requestRules(ledger, store, people)
-  const world: World = { seed, time, ledger, database, org, nodes, controls, people, strangers, chance: streams, mend: [] }
+  const world: World = { seed, time, ledger, database, nodes, controls, people, strangers, chance: streams, mend: [] }
   settleIn(world, size)
   return { world, store, voices }
 }

@@ -175,7 +175,8 @@ export class SimDriver implements Driver {
       if (this.#life.dead) return never
       this.#hooks.onCall(verb, 'after')
       if (this.#life.dead) return never
-      await this.#life.sleep(this.#latencyMs(), signal).catch(() => {})
+      // Checks are by far the most calls, and nothing waits for their answers.
+      if (verb !== 'exec' && verb !== 'probe') await this.#life.sleep(this.#latencyMs(), signal).catch(() => {})
       return result
     } finally {
       this.#dying.delete(dies)

@@ -50,4 +50,23 @@ describe('simulations', () => {
     expect(Object.keys(FAULTS).length).toBeGreaterThanOrEqual(40)
     expect(drawnTransitions().length).toBeGreaterThan(30)
   })
+
+  test('an arrow of a group stands for one of each of its states', () => {
+    const text = `
+      state "lives: running, paused" as alive
+      state "known: all but pending, lost" as known
+      [*] --> pending
+      pending --> running: begin
+      running --> paused
+      alive --> lost: silent
+      lost --> known
+    `
+    const drawn = Object.fromEntries(drawnTransitions(text).map(({ name, steps }) => [name, steps]))
+    expect(drawn).toEqual({
+      'pending > running': ['pending > running'],
+      'running > paused': ['running > paused'],
+      'alive > lost': ['running > lost', 'paused > lost'],
+      'lost > known': ['lost > running', 'lost > paused'],
+    })
+  })
 })

@@ -59,7 +59,7 @@ export class Store {
   checkEvents(): void {
     const { events } = this.#database.rows
     for (let next = events.get(this.#cursor + 1); next; next = events.get(this.#cursor + 1)) this.#cursor += 1
-    const newest = events.all().at(-1)?.cursor ?? 0
+    const newest = events.last()?.cursor ?? 0
     if (newest !== this.#cursor) this.#ledger.violate('events without a gap', `${this.#cursor + 1} is missing before ${newest}`)
   }
 

@@ -4,7 +4,7 @@ import type { InstanceId } from '../../src/contracts/ids.ts'
 import { DEFAULT_RELIABILITY } from '../../src/contracts/reliability.ts'
 import type { SimTime } from './clock.ts'
 import type { Ledger, Line, Watcher } from './ledger.ts'
-import type { SimNode } from './node.ts'
+import { RECOVERIES_MAX, type SimNode } from './node.ts'
 import type { Store } from './store-watch.ts'
 
 /** Lines that are only said when the code has met what it took for impossible. */
@@ -31,7 +31,6 @@ const ENDS: Readonly<Record<string, string>> = {
   'vm recovery failed completely': 'failure',
   'recovery cancelled': 'cancelled',
 }
-const CONCURRENT_MAX = 8
 /** A turn that was given before the breaker opened is written and told of after it, on a slow disk. */
 const UNDER_WAY_MS = 4000
 const { instanceEndsMax: INSTANCE_ENDS_MAX, instanceWindowMs: INSTANCE_WINDOW_MS } = DEFAULT_RELIABILITY.breaker
@@ -160,7 +159,7 @@ export class Voices implements Watcher {
     // What the disk refuses is further than what is written of it.
     if (record?.attempts.at(-1)?.reason === 'forced' || node.disk.refused.has(id)) return
     told.starting.add(id)
-    if (told.starting.size > CONCURRENT_MAX)
+    if (told.starting.size > RECOVERIES_MAX)
       this.#ledger.violate('recoveries are bounded', `${node.nodeId} has ${told.starting.size} on their way`)
     const openForMs = node.machine.elapsedMs() - told.openedAtMs
     if (openForMs > UNDER_WAY_MS && node.machine.elapsedMs() < told.pausedUntilMs - 1)

@@ -1,5 +1,4 @@
 // All parts of one simulation, as faults and checks see them.
-import type { OrgId } from '../../src/contracts/ids.ts'
 import type { Chance } from './chance.ts'
 import type { SimTime } from './clock.ts'
 import type { SimControl } from './control.ts'
@@ -14,7 +13,6 @@ export interface World {
   readonly time: SimTime
   readonly ledger: Ledger
   readonly database: MemoryDatabase
-  readonly org: OrgId
   readonly nodes: readonly SimNode[]
   readonly controls: readonly SimControl[]
   readonly people: People
