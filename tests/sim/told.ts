@@ -159,8 +159,12 @@ export class Voices implements Watcher {
     // What the disk refuses is further than what is written of it.
     if (record?.attempts.at(-1)?.reason === 'forced' || node.disk.refused.has(id)) return
     told.starting.add(id)
-    if (told.starting.size > RECOVERIES_MAX)
-      this.#ledger.violate('recoveries are bounded', `${node.nodeId} has ${told.starting.size} on their way`)
+    // What a newer wish has overtaken is let go before that is written.
+    const underWay = [...told.starting].filter(
+      (one) => (this.#ledger.heardOf(node, one)?.generation ?? 0) <= (this.#ledger.recordOf(node, one)?.desired.generation ?? 0),
+    )
+    if (underWay.length > RECOVERIES_MAX)
+      this.#ledger.violate('recoveries are bounded', `${node.nodeId} has ${underWay.length} on their way`)
     const openForMs = node.machine.elapsedMs() - told.openedAtMs
     if (openForMs > UNDER_WAY_MS && node.machine.elapsedMs() < told.pausedUntilMs - 1)
       this.#ledger.violate('the breaker of a node holds', `${node.nodeId} attempts ${id}`)

@@ -14,7 +14,7 @@ import { recordObserved } from '../../src/control/store/observed.ts'
 import type { Store } from '../../src/control/store/store.ts'
 import { RecordingLog } from './recording-log.ts'
 import { ShiftClock } from './shift-clock.ts'
-import { observedOf, type seedNode } from './store-seeds.ts'
+import { observedOf, type seedNode, transitionOf } from './store-seeds.ts'
 import { must, type StoreBench } from './stores.ts'
 import { waitFor } from './wait.ts'
 
@@ -86,7 +86,17 @@ export async function loopBench(bench: StoreBench): Promise<LoopBench> {
     observe: async (node, id, given) => {
       const now = await get(id)
       const item = observedOf(id, { generation: now.generation, healSeq: now.healSeq, incarnation: Math.max(1, now.incarnation), ...given })
-      must(await store.write('system:test', (tx) => recordObserved(tx, node.nodeId as NodeId, node.epoch, [item])))
+      const { phase, incarnation } = item
+      // As an agent does: each change of state has a number.
+      const steps =
+        phase.kind === now.phase.kind
+          ? []
+          : [transitionOf(now.lastTransitionSeq + 1, now.phase.kind, phase.kind, { to: phase, incarnation, atMs: phase.sinceMs })]
+      must(
+        await store.write('system:test', (tx) =>
+          recordObserved(tx, node.nodeId as NodeId, node.epoch, [item.transitions.length > 0 ? item : { ...item, transitions: steps }]),
+        ),
+      )
     },
     events: async (id) => {
       const all = must(await listEvents(store.db, { scope: null, after: 0, limit: 5000, ...(id && { instanceId: id }) }))

@@ -55,6 +55,20 @@ describe('folding an observation', () => {
     expect(fold({ observedGeneration: 3 }, { generation: 2, phase: phaseOf('failed') })).toBeNull()
   })
 
+  test('within a session a word before a later step is a leftover, also when it has no step of its own to tell any more', () => {
+    const failed = { state: 'failed', lastTransitionSeq: 18 } as const
+    const starting = {
+      phase: phaseOf('starting'),
+      transitions: [transitionOf(16, 'failed', 'preparing'), transitionOf(17, 'preparing', 'starting')],
+    }
+    expect(fold(failed, starting)).toBeNull()
+    expect(fold(failed, { ...starting, transitions: [] })).toBeNull()
+    // The same state at an older step: what was seen then is not what was seen last.
+    expect(fold({ lastTransitionSeq: 18 }, { transitions: [transitionOf(17, 'running', 'running')], notes: [] })).toBeNull()
+    // A new session may have lost its numbers.
+    expect(fold(failed, starting, 6)?.steps).toMatchObject([{ from: 'failed', to: { kind: 'starting' } }])
+  })
+
   test('a new session is believed even with lower numbers: the agent may have lost its disk', () => {
     expect(fold({ incarnation: 3, observedGeneration: 4 }, { incarnation: 1, generation: 2 }, 6)).toMatchObject({
       incarnation: 1,
@@ -70,8 +84,9 @@ describe('folding an observation', () => {
   })
 
   test('only what was to be deleted is gone', () => {
-    expect(fold({ want: 'deleted' }, { phase: phaseOf('deleted') })?.gone).toBe(true)
-    expect(fold({ want: 'running' }, { phase: phaseOf('deleted') })?.gone).toBe(false)
+    const deleted = { phase: phaseOf('deleted'), transitions: [transitionOf(5, 'running', 'deleted')] }
+    expect(fold({ want: 'deleted' }, deleted)?.gone).toBe(true)
+    expect(fold({ want: 'running' }, deleted)?.gone).toBe(false)
   })
 
   test('the standing of a check is stored but wakes nobody; health, addresses and notes do', () => {

@@ -1,7 +1,7 @@
 // What one observation changes in one instance: pure, so that every order and repetition can be tested.
 //
-// A session is ordered, and older sessions are fenced off, so within a session a lower generation or incarnation can only be a
-// leftover and is ignored. A new session is believed even when its numbers are lower: the agent may have lost its disk.
+// A session is ordered, and older sessions are fenced off, so within a session a lower generation, incarnation or number of a transition
+// can only be a leftover and is ignored. A new session is believed even when its numbers are lower: the agent may have lost its disk.
 import type { Observed, Transition } from '../../contracts/agent-protocol.ts'
 import type { InstanceId, NodeId, OrgId } from '../../contracts/ids.ts'
 import { CloudInitStatus, type Phase, type PhaseKind } from '../../contracts/phase.ts'
@@ -125,7 +125,7 @@ function settled(id: InstanceId, nodeId: NodeId, known: Stored, fold: Fold): Bat
 /** null = nothing to store. */
 export function foldObserved(known: Known, item: Observed, epoch: number, nowMs: number): Fold | null {
   const { id: _id, generation, incarnation, phase, transitions, ...seen } = item
-  if (epoch === known.observedEpoch && (generation < known.observedGeneration || incarnation < known.incarnation)) return null
+  if (epoch === known.observedEpoch && isLeftover(known, item)) return null
   // An agent tells what it sees, and sees no container that was collected. What was done in it is evidence, and stays.
   const rest = seen.cloudInit === null && incarnation === known.incarnation ? { ...seen, cloudInit: cloudInitOf(known.observed) } : seen
   const fresh = transitions.filter((step) => step.seq > known.lastTransitionSeq).sort((left, right) => left.seq - right.seq)
@@ -147,6 +147,16 @@ export function foldObserved(known: Known, item: Observed, epoch: number, nowMs:
     notable:
       steps.length > 0 || gone || generation !== known.observedGeneration || !sameJson(withoutChecks(known.observed), withoutChecks(rest)),
   }
+}
+
+/**
+ * An older word of the same session: a write whose answer was lost, and which took effect after a later one. Within a session every
+ * change of state has a number; only `lost` was put there by us.
+ */
+function isLeftover(known: Known, { generation, incarnation, phase, transitions }: Observed): boolean {
+  const told = Math.max(0, ...transitions.map(({ seq }) => seq))
+  const older = generation < known.observedGeneration || incarnation < known.incarnation || (told > 0 && told < known.lastTransitionSeq)
+  return older || (told <= known.lastTransitionSeq && phase.kind !== known.state && known.state !== 'lost')
 }
 
 function cloudInitOf(observed: unknown): ObservedRest['cloudInit'] {
