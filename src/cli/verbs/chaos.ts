@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import { err, OK, ok, type Result } from '../../base/result.ts'
+import { OK, ok, type Result } from '../../base/result.ts'
 import type { Client } from '../../client/client.ts'
-import { type Failure, failure } from '../../contracts/errors.ts'
+import type { Failure } from '../../contracts/errors.ts'
 import type { Parts } from '../chaos/scenario.ts'
 import { EXIT } from '../exit.ts'
 import { duration, type FlagValues, flag, oneOf, text, whole } from '../flags.ts'
@@ -122,8 +122,9 @@ async function refuseForeign(client: Client): Promise<Result<void, Failure>> {
   if (!page.ok) return page
   const [foreign] = page.value.items
   if (!foreign) return OK
-  const detail = `Chaos was not started: this install has instances that chaos did not launch, such as ${foreign.name}.`
-  return err(failure('invalid_input', detail, { instance: foreign.name }))
+  return usage(
+    `Chaos was not started: this install has instances that chaos did not launch, such as ${foreign.name}. Give it an install of its own (--data-dir).`,
+  )
 }
 
 function partsOf(given: FlagValues<typeof flags>): Parts {
