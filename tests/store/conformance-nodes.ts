@@ -6,7 +6,7 @@ import { type Hello, SESSION_LIVE_MS } from '../../src/control/store/session-fol
 import { factsOf, nodeId as idOf, USAGE } from '../support/control-records.ts'
 import { ManualClock } from '../support/manual-clock.ts'
 import type { AccessBench } from '../support/store-bench.ts'
-import { observedOf, seedNode, seedOrg, seedPlaced } from '../support/store-seeds.ts'
+import { observedOf, seedNode, seedOrg, seedPlaced, transitionOf } from '../support/store-seeds.ts'
 import { must } from '../support/stores.ts'
 import { waitFor } from '../support/wait.ts'
 
@@ -154,7 +154,8 @@ export function nodeSuite(bench: AccessBench): void {
       // Still running until it has stopped.
       expect(await mebibytes()).toBe(128)
       const stopped = { kind: 'stopped' as const, reason: 'requested' as const, sinceMs: 0, attempt: 0, lastError: null, exit: null }
-      must(await store.write('system:link', (tx) => tx.recordObserved(nodeId, epoch, [observedOf(second.id, { phase: stopped })])))
+      const step = observedOf(second.id, { phase: stopped, transitions: [transitionOf(1, 'running', 'stopped', { to: stopped })] })
+      must(await store.write('system:link', (tx) => tx.recordObserved(nodeId, epoch, [step])))
       expect(await mebibytes()).toBe(64)
       await wish('running')
       expect(await mebibytes()).toBe(128)
