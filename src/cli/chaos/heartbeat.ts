@@ -30,7 +30,10 @@ export function dial(clock: Clock, port: number, timeoutMs: number): Promise<Hea
     })
     socket.once('connect', () => {
       cancel()
-      resolve(heartbeat(clock, socket))
+      // Nobody listens there, and of all free ports this one was given to our own end: TCP then connects the socket to itself, which
+      // would keep the port from the workload for as long as it stays.
+      if (socket.localPort === port) socket.destroy()
+      else resolve(heartbeat(clock, socket))
     })
   })
 }
