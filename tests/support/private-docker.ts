@@ -11,8 +11,8 @@ const run = promisify(execFile)
 
 export interface PrivateDocker extends AsyncDisposable {
   readonly socketPath: string
-  /** Of the daemon that runs now. */
-  pid(): number
+  /** Of the daemon that runs now; null in the moment in which another one takes its place. */
+  pid(): number | null
   signal(name: NodeJS.Signals): void
 }
 
@@ -21,14 +21,18 @@ export async function privateDocker(): Promise<PrivateDocker> {
   const root = join(dir.path, 's')
   await run(SCRIPT, ['start', root, 'docker'], { timeout: 90_000 })
   const pid = () => {
+    // Written anew by the supervisor with each daemon: empty for a moment.
     const found = Number(readFileSync(join(root, 'dockerd.daemon.pid'), 'utf8'))
-    if (!(found > 1)) throw new Error('no pid of the private dockerd')
-    return found
+    return found > 1 ? found : null
   }
   return {
     socketPath: join(root, 'docker.sock'),
     pid,
-    signal: (name) => void process.kill(pid(), name),
+    signal(name) {
+      const found = pid()
+      if (found === null) throw new Error('the private dockerd is being replaced')
+      process.kill(found, name)
+    },
     async [Symbol.asyncDispose]() {
       await run(SCRIPT, ['stop', root], { timeout: 90_000 })
       await dir[Symbol.asyncDispose]()
